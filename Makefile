@@ -1,0 +1,33 @@
+# make demo: the whole path on drawn posters; make test: everything that CI runs. Both make .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?=
+.PHONY: demo test env export readme clean
+
+env: $(VENV)/.installed
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Making $(VENV): fastai and PyTorch, about 6 GB; half a minute with uv, some minutes with pip."
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV) && \
+	  uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	else $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'; fi
+	@touch $@
+
+demo: env
+	$(BIN)/genre-fastai demo $(DEMO)
+
+test: env
+	$(BIN)/nbdev_test --n-workers 2 --path nbs --do-print
+	$(BIN)/python -m pytest -q
+
+# for those who edit: notebooks -> package, and index.ipynb -> README.md
+export: env
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+
+readme: env
+	$(BIN)/python tools/readme.py
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info
