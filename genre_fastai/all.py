@@ -1,3 +1,15 @@
-"The working import: `from genre_fastai.all import *` gives fastai's vision names and all of ours."
+"The working import: `from genre_fastai.all import *` gives fastai's vision names and all of ours; where a name is in both (`download_images`), ours"
 from fastai.vision.all import *
-
+from genre_fastai.core import *
+from genre_fastai.urls import *
+from genre_fastai.download import *
+from genre_fastai.catalog import *
+from genre_fastai.sample import *
+from genre_fastai.report import *
+from genre_fastai.weights import *
+from genre_fastai.data import *
+from genre_fastai.learner import *
+from genre_fastai.metrics import *
+from genre_fastai.interpret import *
+from genre_fastai.clean import *
+from genre_fastai.inference import *

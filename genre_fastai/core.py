@@ -9,7 +9,7 @@ __all__ = ['columns', 'GenreError', 'atomic_write', 'sha256_file', 'safe_path', 
            'posters_path']
 
 # %% ../nbs/00_core.ipynb #d1371bf8
-import contextlib, hashlib, os, re
+import contextlib, csv, hashlib, os, re
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
@@ -144,21 +144,23 @@ def _unescape(v): return v[1:] if _quoted.match(v) else v
 @patch
 def to_csv(self:Catalog)->str:
     "The catalog as csv text, safe to open in a spreadsheet"
-    df = self.df
-    return df.rename(columns=_escape).map(_escape).to_csv(index=False, lineterminator='\n')
+    df = self.df.rename(columns=_escape).map(_escape)
+    # a bare carriage return ends a line for most readers, but the csv module does not quote it by itself
+    odd = any('\r' in v for v in df.values.flat)
+    return df.to_csv(index=False, lineterminator='\n', quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL)
 
 @patch
 def save(self:Catalog,
-    csv, # File to write
+    path, # Csv file to write
 )->Path: # The same file
     "Write the catalog atomically; `file` is made relative to the csv's folder where the images lie below it"
-    csv,here = Path(csv), self.path.resolve()
-    out,base = self, csv.resolve().parent
+    path,here = Path(path), self.path.resolve()
+    out,base = self, path.resolve().parent
     if here != base and here.is_relative_to(base):
         pre = here.relative_to(base)
         out = Catalog(self.df.assign(file=[(pre/f).as_posix() for f in self.df['file']]), base)
-    with atomic_write(csv) as f: f.write(out.to_csv())
-    return csv
+    with atomic_write(path) as f: f.write(out.to_csv())
+    return path
 
 # %% ../nbs/00_core.ipynb #16996dd0
 _encodings = 'utf-8-sig', 'cp1252', 'latin-1'

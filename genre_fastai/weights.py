@@ -117,6 +117,8 @@ class Loaded:
     stats:tuple # Mean and standard deviation of each channel, as the weights expect them
     note:str='' # One line for the user where something else was built than asked for
 
+_tell = functools.cache(print) # once a process, however many networks are built
+
 def _build(name):
     return timm.create_model(name) if is_timm(name) else torchvision.models.get_model(name, weights=None)
 
@@ -150,7 +152,8 @@ def load_arch(
     try: state,what = (_timm_state if is_timm(name) else _hub_state)(name)
     except GenreError as e:
         if weights=='imagenet' or name==lite0: raise
-        note = f'{e}. Going on with {lite0}, whose ImageNet weights are installed.'
+        note = f'{str(e).rstrip(".")}. Going on with {lite0}, whose ImageNet weights are installed.'
+        _tell(note)
         name,(state,what) = lite0,_lite0_state()
     model = _build(name)
     model.load_state_dict(state)

@@ -1,0 +1,214 @@
+"The catalog stage on the sample's ground truth, on hostile files, and by properties"
+import functools, http.server, io, os, random, struct, threading, tracemalloc, warnings, zlib
+from collections import Counter
+import numpy as np, pandas as pd, pytest
+from hypothesis import given, settings, strategies as st
+from PIL import Image
+from genre_fastai.catalog import *
+from genre_fastai.core import Catalog, GenreError, posters_path
+from genre_fastai.duplicates import candidates, compare
+from genre_fastai.images import BadImage, decode
+from genre_fastai.sample import make_sample
+
+@pytest.fixture(scope='module')
+def truth(tmp_path_factory): return make_sample(tmp_path_factory.mktemp('sample'), n=150, seed=3)
+
+@pytest.fixture(scope='module')
+def blind(truth): return verify(Catalog(truth.df[['file','label','rank']], truth.path), dict(tiny='keep'), progress=False)
+
+@pytest.fixture(scope='module')
+def pairs(blind): return find_duplicates(blind, progress=False)
+
+# --- the sample's ground truth
+
+def test_every_planted_copy_is_found(truth, blind, pairs):
+    group = dict(zip(truth.df['file'], add_groups(blind, pairs).df['group']))
+    copies = truth.df[truth.df['original']!='']
+    found = Counter(k for f,o,k in zip(copies['file'], copies['original'], copies['kind']) if group[f]==group[o])
+    planted = Counter(copies['kind'])
+    assert set(planted) >= {'exact_duplicate','cross_class_duplicate','reencoded','resized','cropped','bordered','mirrored'}
+    for kind,n in planted.items(): assert found[kind] >= n*(.95 if kind in ('exact_duplicate','cross_class_duplicate','reencoded','resized') else .9), (kind, found[kind], n)
+
+def test_few_false_pairs(truth, pairs):
+    "Drawn posters share templates, so a pair in 200 may be alike in drawing, colours and title; real ones are counted by the benchmark"
+    film = truth.df['film']
+    assert sum(film[a]!=film[b] for a,b in zip(pairs['a'], pairs['b'])) <= len(truth)/200
+
+def test_flags_match_what_was_planted(truth, blind):
+    for kind,flag in (('cmyk','cmyk'), ('alpha','alpha'), ('exif','rotated'), ('tiny','tiny'), ('grey','grey')):
+        assert (blind.df.loc[truth.df['kind']==kind, f'is_{flag}']=='1').all(), kind
+    for flag in ('cmyk','alpha','rotated','tiny'): assert set(truth.df.loc[blind.df[f'is_{flag}']=='1', 'kind']) <= {flag, 'exif'}
+
+def test_build_leaves_no_copy_and_no_leak(truth):
+    cat = build_catalog(Catalog(truth.df[['file','label','rank']], truth.path), progress=False)
+    film = dict(zip(truth.df['file'], truth.df['film']))
+    originals = cat.df['original'].where(cat.df['original']!='', cat.df['file']).map(film)
+    assert originals[cat.df['status']=='ok'].is_unique
+    assert not len(leaks(cat.assign(film=originals)))
+
+def test_cross_class_copies_by_rule(truth, blind, pairs):
+    cross = truth.df[truth.df['kind']=='cross_class_duplicate']
+    names = dict(zip(truth.df['file'], range(len(truth))))
+    both = [(names[f], names[o]) for f,o in zip(cross['file'], cross['original'])]
+    status = dedupe(blind, pairs).df['status']
+    assert all(status[a]==status[b]=='dropped' for a,b in both)
+    ranked = dedupe(blind, pairs, 'rank').df
+    assert all(ranked['status'][a]!='ok' or ranked['status'][b]!='ok' for a,b in both)
+    assert ranked['reason'].str.contains('contradiction').any()
+
+# --- hostile and broken files
+
+def png_bomb(w, h):
+    chunk = lambda t,d: struct.pack('>I', len(d)) + t + d + struct.pack('>I', zlib.crc32(t+d))
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, 8, 0, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(b'\0'*1000)) + chunk(b'IEND', b'')
+
+def jpeg(seed=0, size=(60,90)):
+    b = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)).save(b, 'JPEG')
+    return b.getvalue()
+
+@pytest.mark.parametrize('name,data,why', [
+    ('empty', b'', 'empty'), ('html', b'  <!DOCTYPE HTML><title>x', 'HTML'), ('svg', b'<?xml version="1.0"?><svg>', 'SVG'), ('text', b'hello', 'not an image'), ('eps', b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 'not an image'),
+    ('bomb', png_bomb(20_000, 20_000), 'too many pixels'), ('large', png_bomb(9_000, 9_000), 'too many pixels'), ('cut', jpeg()[:-700], 'damaged'), ('zeros', jpeg()[:300]+bytes(3000), 'damaged'), ('huge', jpeg()+bytes(2_000_000), 'too many bytes')])
+def test_bad_files_get_their_reason(tmp_path, name, data, why):
+    (tmp_path/'good.jpg').write_bytes(jpeg(1))
+    (tmp_path/f'{name}.jpg').write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+        df = verify(Catalog(dict(file=[f'{name}.jpg','good.jpg'], label='x'), tmp_path), dict(tiny='keep'), max_bytes=1_000_000, progress=False).df
+    assert df['status'].tolist()==['failed','ok'] and why in df['reason'][0]
+
+def test_files_outside_the_folder(tmp_path):
+    (tmp_path/'in').mkdir()
+    (tmp_path/'secret.jpg').write_bytes(jpeg())
+    (tmp_path/'in'/'ok.jpg').write_bytes(jpeg())
+    (tmp_path/'in'/'link.jpg').symlink_to(tmp_path/'secret.jpg')
+    df = verify(Catalog(dict(file=['ok.jpg','link.jpg','../secret.jpg'], label='x'), tmp_path/'in'), dict(tiny='keep'), progress=False).df
+    assert df['status'].tolist()==['ok','failed','failed'] and all('leaves the folder' in r for r in df['reason'][1:])
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 5000), st.binary(min_size=1, max_size=8))
+def test_damaged_bytes_never_crash(at, junk):
+    data = jpeg()
+    at %= len(data)
+    try: im = decode(data[:at]+junk+data[at+len(junk):])
+    except BadImage as e: assert str(e)
+    else: assert im.full_size[0]>0
+
+def test_unreadable_for_comparison(tmp_path):
+    (tmp_path/'a.jpg').write_bytes(b'no')
+    (tmp_path/'b.jpg').write_bytes(jpeg())
+    with pytest.raises(GenreError, match='Call `verify` first'): find_duplicates(Catalog(dict(file=['a.jpg','b.jpg'], label='x'), tmp_path), progress=False)
+
+@pytest.mark.skipif(os.name=='nt' or not hasattr(os, 'geteuid') or os.geteuid()==0, reason='this user may write anywhere')
+def test_convert_in_a_read_only_folder(tmp_path):
+    Image.new('CMYK', (90,90)).save(tmp_path/'a.jpg')
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(GenreError, match='cannot be written'): verify(Catalog(dict(file=['a.jpg'], label='x'), tmp_path), dict(plain='keep'), progress=False)
+    finally: tmp_path.chmod(0o700)
+
+# --- sources
+
+def test_same_names_do_not_collide(tmp_path):
+    for i,f in enumerate(('a/1.jpg', 'b/1.jpg', 'a.1.jpg')):
+        (tmp_path/'src'/f).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/'src'/f).write_bytes(jpeg(i))
+    cat = Catalog(dict(file=['a/1.jpg','b/1.jpg','a.1.jpg'], label='horror'), tmp_path/'src')
+    out = cat.to_folders(tmp_path/'out')
+    assert len({f.read_bytes() for f in out.rglob('*.jpg')})==3
+
+@pytest.mark.parametrize('label', ['../x', '', '.hidden', 'a/b', 'a\\b', 'c:'])
+def test_labels_that_are_no_folder(tmp_path, label):
+    (tmp_path/'a.jpg').write_bytes(jpeg())
+    with pytest.raises(GenreError, match='row 1'): Catalog(dict(file=['a.jpg'], label=label), tmp_path).to_folders(tmp_path/'out')
+    assert not (tmp_path/'out').exists()
+
+def test_download_rows_of_one_file_are_left_to_dedupe(tmp_path):
+    (tmp_path/'a.jpg').write_bytes(jpeg(size=(182,268)))
+    cat = Catalog([dict(file='a.jpg', label='horror', url='https://a.example', rank=4), dict(file='a.jpg', label='romance', url='https://b.example', rank=2), dict(file='', label='drama', url='https://c.example', status='failed', reason='404')], tmp_path)
+    cat = dedupe(verify(cat, progress=False), contradictions='rank', progress=False)
+    assert cat.df['status'].tolist()==['dropped','ok','failed'] and cat.df['reason'][0].startswith('contradiction')
+
+# --- splits, by properties
+
+rows = st.lists(st.tuples(st.sampled_from('horror drama comedy western'.split()), st.integers(0, 60)), min_size=12, max_size=150)
+def table(rows): return Catalog([dict(file=f'{i}.jpg', label=l, group=f'film{g}') for i,(l,g) in enumerate(rows)])
+def quiet_split(*args, **kw):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return split(*args, **kw)
+
+@settings(max_examples=25, deadline=None)
+@given(rows, st.integers(0, 5))
+def test_no_split_divides_a_film(rows, seed):
+    cat = quiet_split(table(rows), seed=seed)
+    assert not len(leaks(cat)) and (cat.df['split']!='').all()
+    shuffled = quiet_split(Catalog(cat.df.drop(columns='split').sample(frac=1, random_state=seed)), seed=seed)
+    assert dict(zip(shuffled.df['file'], shuffled.df['split']))==dict(zip(cat.df['file'], cat.df['split']))
+
+@settings(max_examples=20, deadline=None)
+@given(rows, rows)
+def test_frozen_rows_stay(old, new):
+    before = quiet_split(table(old))
+    test = set(before.where(split='test').df['file'])
+    extra = Catalog([dict(file=f'n{i}.jpg', label=l, group=f'film{g+30}') for i,(l,g) in enumerate(new)])
+    after = quiet_split(Catalog(pd.concat([before.df, extra.df])))
+    assert test <= set(after.where(split='test').df['file']) and not len(leaks(after))
+    if test: assert set(after.where(split='test').df['group'])==set(before.where(split='test').df['group'])
+
+@settings(max_examples=20, deadline=None)
+@given(rows, st.integers(2, 5))
+def test_folds_are_whole(rows, k):
+    cat = table(rows)
+    if cat.df['group'].nunique()<k: return
+    f = folds(cat, k)
+    assert set(f)<=set(range(k)) and pd.Series(f).groupby(cat.df['group']).nunique().max()==1
+
+def test_shares_of_every_label_of_many():
+    rng = random.Random(0)
+    labels = ['Drama']*8+['Comedy']*5+['Action']*3+['Western']
+    cat = Catalog([dict(file=f'{i}.jpg', labels='|'.join(sorted({rng.choice(labels) for _ in range(3)}))) for i in range(2000)])
+    cat = split(cat, valid=.1, test=.2)
+    t = class_counts(cat)
+    assert abs(t['test']/t['all']-.2).max()<.02 and abs(t['valid']/t['all']-.1).max()<.02
+
+# --- size
+
+def test_memory_of_many_posters():
+    "3,000 posters of noise: a table of all pairs of windows would need 3,000 x 147,000 floats, 1.7 GB"
+    thumbs = np.random.default_rng(0).integers(0, 255, (3000, 24, 16), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
+    thumbs[2999] = thumbs[0][:,::-1]
+    tracemalloc.start()
+    c = candidates(thumbs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    hits = c[compare(thumbs, c)[:,0]>.66]
+    assert peak<400e6 and [sorted(map(int, r[1:3])) for r in hits]==[[0,2999]]
+
+# --- articles
+
+def test_movies_dataset_from_a_server(tmp_path):
+    from genre_fastai.articles import movies_dataset
+    (tmp_path/'www'/'w342').mkdir(parents=True)
+    for i in range(12): (tmp_path/'www'/'w342'/f'{i}.jpg').write_bytes(jpeg(i, (120,180)))
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *a): pass
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=tmp_path/'www')) as srv:
+        threading.Thread(target=srv.serve_forever, daemon=True).start()
+        genre = lambda i: ', '.join(f"{{'id': 1, 'name': '{g}'}}" for g in ('Drama', 'Aniplex', *(['Comedy'] if i%2 else [])))
+        pd.DataFrame([dict(genres=f'[{genre(i)}]', id=i, imdb_id=f'tt{i}', overview=f'Plot {i}.', poster_path=f'/{i}.jpg', release_date='1999-01-01', title=f'Film {i}') for i in range(12)]).to_csv(tmp_path/'movies.csv', index=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            cat = movies_dataset(tmp_path/'movies.csv', tmp_path/'out', n=10, images=f'http://127.0.0.1:{srv.server_port}', allow_private=True, progress=False)
+        srv.shutdown()
+    assert len(cat.ok)==10 and cat.classes==['Comedy','Drama'] and cat.df['overview'].str.startswith('Plot').all() and not len(leaks(cat))
+
+# --- real posters
+
+@pytest.mark.skipif(posters_path() is None, reason='GENRE_POSTERS is not set')
+def test_real_posters_have_no_false_pairs():
+    root = posters_path()
+    cat = catalog_from(root/'romance_horror_superhero.csv')
+    cat = verify(cat[cat.df.index<600], progress=False)
+    assert len(cat.ok)==600 and len(find_duplicates(cat, progress=False))<=1

@@ -1,0 +1,416 @@
+"The downloader over real sockets on loopback: each fault, each refusal, death and resume"
+import asyncio, contextlib, errno, gzip, io, json, os, random, signal, socket, subprocess, sys, threading, time
+from collections import Counter
+from pathlib import Path
+import pandas as pd, pytest
+from PIL import Image, ImageFile
+import genre_fastai.download as D
+from genre_fastai.core import GenreError
+from genre_fastai.download import DownloadReport, Journal, download_images, download_report, read_journal, redact
+
+def picture(i=0, size=(60,90), fmt='JPEG', mode='RGB', **kw):
+    "The bytes of an image that no other number has"
+    im = Image.frombytes('L', size, random.Random(i).randbytes(size[0]*size[1])).convert(mode)
+    im.save(b := io.BytesIO(), fmt, **kw)
+    return b.getvalue()
+
+jpeg,png,webp,gif = picture(), picture(fmt='PNG'), picture(fmt='WEBP'), picture(fmt='GIF')
+turned = picture(exif=(e := Image.Exif(), e.__setitem__(0x0112, 6))[0])
+
+def bomb():
+    "A PNG of 100 million pixels in a few KB"
+    Image.new('1', (10_000,10_000)).save(b := io.BytesIO(), 'PNG')
+    return b.getvalue()
+
+class Server:
+    "Answers by path from `routes`: bytes of a whole response, a number of seconds, or a function of (writer, times asked)"
+    def __init__(self, routes=None, host='127.0.0.1', port=0): self.routes,self.host,self.port,self.hits,self.heads,self.open,self.most = routes or {}, host, port, Counter(), {}, 0, 0
+    def __enter__(self):
+        ready = threading.Event()
+        def run():
+            self.loop = asyncio.new_event_loop()
+            self.server = self.loop.run_until_complete(asyncio.start_server(self.serve, self.host, self.port, backlog=500))
+            self.port = self.server.sockets[0].getsockname()[1]
+            ready.set()
+            self.loop.run_forever()
+            self.loop.close()
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+        assert ready.wait(10)
+        return self
+    def __exit__(self, *args):
+        async def close():
+            self.server.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for t in tasks: t.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        asyncio.run_coroutine_threadsafe(close(), self.loop).result(10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+    def url(self, path): return f'http://127.0.0.1:{self.port}{path}'
+    async def serve(self, r, w):
+        try:
+            while head := await r.readuntil(b'\r\n\r\n'):
+                path = head.split(b' ', 2)[1].decode()
+                self.hits[path] += 1
+                self.heads[path] = head.decode()
+                self.open += 1
+                self.most = max(self.most, self.open)
+                try: await self.answer(path, w)
+                finally: self.open -= 1
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError): pass
+        finally: w.close()
+    async def answer(self, path, w):
+        route = self.routes.get(path, self.routes.get('*'))
+        if callable(route): route = await route(w, path, self.hits[path])
+        if route: w.write(route)
+        await w.drain()
+
+def reply(body=b'', status='200 OK', *heads): return '\r\n'.join([f'HTTP/1.1 {status}', f'Content-Length: {len(body)}', *heads, '', '']).encode() + body
+def cut(body): return b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n' % len(body) + body[:len(body)//2]
+def go(where, status='302 Found'): return reply(b'', status, f'Location: {where}')
+
+async def half(w, path, n): w.write(cut(jpeg)); w.close()
+async def half_chunks(w, path, n): w.write(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n' + jpeg[:1024] + b'\r\n'); w.close()
+async def reset(w, path, n):
+    w.get_extra_info('socket').setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\1\0\0\0\0\0\0\0')
+    w.transport.abort()
+async def endless(w, path, n):
+    w.write(b'HTTP/1.1 200 OK\r\n\r\n' + jpeg)
+    while True:
+        w.write(b'\0'*100_000)
+        await w.drain()
+async def drip(w, path, n):
+    w.write(b'HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n')
+    for b in jpeg:
+        w.write(bytes([b]))
+        await w.drain()
+        await asyncio.sleep(.1)
+async def silent(w, path, n): await asyncio.sleep(60)
+
+faults = {
+    '404': (reply(b'gone', '404 Not Found'), 'not-found'), '410': (reply(b'', '410 Gone'), 'not-found'), '403': (reply(b'', '403 Forbidden'), 'denied'),
+    '451': (reply(b'', '451 No'), 'denied'), '418': (reply(b'', '418 Teapot'), 'http-error'), '204': (reply(b'', '204 No Content'), 'http-error'),
+    '500': (reply(b'', '500 Broken'), 'server-error'), '304': (b'HTTP/1.1 304 Not Modified\r\n\r\n', 'http-error'),
+    'html': (reply(b'\n <!DOCTYPE html><p>no', '200 OK', 'Content-Type: image/jpeg'), 'html'), 'svg': (reply(b'<?xml version="1.0"?>\n<svg xmlns="x"></svg>'), 'svg'),
+    'json': (reply(b'{"error": "\xc3\xa9"}'), 'text'), 'pdf': (reply(b'%PDF-1.4\0\1\2'), 'not-image'), 'eps': (reply(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'), 'text'),
+    'empty': (reply(), 'empty'), 'noise': (reply(bytes(range(256))*9), 'not-image'),
+    'jpeg-half': (reply(jpeg[:len(jpeg)//2]), 'truncated'), 'jpeg-end': (reply(jpeg[:-40]), 'truncated'), 'png-half': (reply(png[:len(png)//2]), 'truncated'),
+    'webp-half': (reply(webp[:len(webp)//2]), 'truncated'), 'gif-half': (reply(gif[:len(gif)//2]), 'truncated'), 'jpeg-head': (reply(jpeg[:10]), 'truncated'),
+    'png-damaged': (reply(png[:60]+b'\xff'*30+png[90:]), 'damaged'),
+    'cut': (half, 'cut'), 'cut-chunks': (half_chunks, 'cut'), 'reset': (reset, 'cut'), 'not-http': (b'hello\r\n\r\n', 'http-error'),
+    'silent': (silent, 'timeout'), 'drip': (drip, 'timeout'), 'endless': (endless, 'too-large'), 'said-large': (b'HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n', 'too-large'),
+    'gzip-bomb': (reply(gzip.compress(b'\0'*60_000_000), '200 OK', 'Content-Encoding: gzip'), 'too-large'), 'not-gzip': (reply(jpeg, '200 OK', 'Content-Encoding: gzip'), 'cut'),
+    'pixel-bomb': (reply(bomb()), 'too-many-pixels'), 'noai': (reply(jpeg, '200 OK', 'X-Robots-Tag: noindex, NoAI'), 'noai'),
+    'loop': (go('/loop'), 'redirects'), 'to-file': (go('file:///etc/hostname'), 'scheme'), 'to-ftp': (go('ftp://e.org/a.jpg'), 'scheme'),
+    'to-nowhere': (reply(b'', '302 Found'), 'http-error'), 'to-nonsense': (go('http://['), 'redirects'),
+}
+
+def test_every_fault_has_its_reason(tmp_path):
+    with Server({f'/{k}': v for k,(v,_) in faults.items()}) as s:
+        start = time.monotonic()
+        cat = download_images([s.url(f'/{k}') for k in faults], tmp_path/'to', allow_private=True, timeout=3, max_bytes=5_000_000, progress=False)
+        assert time.monotonic()-start < 20
+    got = {u.split('/')[-1]: r for u,r in zip(cat.df['url'], cat.df['reason'])}
+    assert got == {k: r for k,(_,r) in faults.items()}
+    assert set(cat.df['status']) == {'failed'} and not any((tmp_path/'to'/'images').iterdir()) and not (tmp_path/'to'/'.partial').exists()
+    assert s.hits['/cut'] == s.hits['/500'] == 3 and s.hits['/404'] == s.hits['/html'] == 1
+    assert dict(zip(cat.df['url'], cat.df['http']))[s.url('/500')] == '500'
+
+def test_reasons_before_the_network(tmp_path, monkeypatch):
+    def unknown(*args, **kw): raise socket.gaierror(socket.EAI_NONAME, 'unknown')
+    def plain():
+        with tls.accept()[0] as c: c.sendall(b'no certificate here\r\n')
+    with socket.create_server(('127.0.0.1', 0)) as tls, socket.socket() as closed:
+        closed.bind(('127.0.0.1', 0))
+        threading.Thread(target=plain, daemon=True).start()
+        want = {'': 'bad-url', 'poster.jpg': 'bad-url', 'http://': 'bad-url', 'file:///etc/hostname': 'scheme', 'data:image/png;base64,AAAA': 'scheme', 'ftp://e.org/a': 'scheme', 'javascript:alert(1)': 'scheme',
+            f'http://127.0.0.1:{closed.getsockname()[1]}/a': 'connect', f'https://127.0.0.1:{tls.getsockname()[1]}/a': 'tls', 'http://no-such-host.invalid/a.jpg': 'dns', 'http://2130706433/a': 'bad-url'}
+        real = socket.getaddrinfo
+        monkeypatch.setattr(socket, 'getaddrinfo', lambda h, *a, **kw: (unknown if 'no-such' in str(h) else real)(h, *a, **kw))
+        cat = download_images(list(want), tmp_path, allow_private=True, timeout=5, progress=False)
+    assert dict(zip(cat.df['url'], cat.df['reason'])) == want
+
+def test_good_answers_in_odd_ways(tmp_path):
+    async def twice(w, path, n): return reply(picture(n), '200 OK') if n>1 else reply(b'', '503 Busy', 'Retry-After: 1')
+    async def second(w, path, n):
+        if n>1: return reply(jpeg)
+        await reset(w, path, n)
+    async def slow(w, path, n):
+        await asyncio.sleep(1)
+        return reply(webp)
+    routes = {'/a.php?id=7&x=%2B1': reply(png), '/a.php': reply(b'', '404 Not Found'), '/busy': twice, '/second': second, '/slow': slow, '/turned': reply(turned), '/gif': reply(gif),
+        '/%C3%A9%20a.jpg': reply(picture(9)), '/gz': reply(gzip.compress(picture(8)), '200 OK', 'Content-Encoding: gzip'), **{f'/{c}': go('/there?k=v', f'{c} Moved') for c in (301,302,303,307,308)},
+        '/there?k=v': reply(picture(5)), '/other-bot': reply(picture(6), '200 OK', 'X-Robots-Tag: otherbot: noai'), '/%2e%2e/%2e%2e/etc/passwd.sh': reply(picture(7))}
+    urls = ['/a.php?id=7&x=%2B1', '/busy', '/second', '/slow', '/turned', '/gif', '/é a.jpg', '/gz', '/301', '/302', '/303', '/307', '/308', '/other-bot', '/%2e%2e/%2e%2e/etc/passwd.sh#frag']
+    with Server(routes) as s: cat = download_images([s.url(u) for u in urls], tmp_path, allow_private=True, progress=False)
+    assert set(cat.df['reason']) == {''} and s.hits['/busy'] == s.hits['/second'] == 2
+    row = {u: r for u,r in zip(urls, cat.df.to_dict('records'))}
+    assert int(row['/busy']['ms']) >= 1000 and int(row['/slow']['ms']) >= 1000
+    assert row['/302']['final_url'] == s.url('/there?k=v') and row['/slow']['final_url'] == s.url('/slow')
+    assert len({row[f'/{c}']['file'] for c in (301,302,303,307,308)}) == 1
+    assert [row[u]['file'].split('.')[-1] for u in urls[:6]] == ['png','jpg','jpg','webp','jpg','gif']
+    assert (tmp_path/row['/turned']['file']).read_bytes() == turned
+    assert all(p.resolve().parent == (tmp_path/'images').resolve() for p in cat.files)
+    assert all(D.check_image(p.read_bytes())['format']==f and str(p.stat().st_size)==b for p,f,b in zip(cat.files, cat.df['format'], cat.df['bytes']))
+
+def test_noai_can_be_switched_off(tmp_path):
+    with Server({'*': reply(jpeg, '200 OK', 'X-Robots-Tag: noimageai')}) as s:
+        assert download_images([s.url('/a')], tmp_path/'a', allow_private=True, progress=False).df['reason'][0] == 'noai'
+        assert download_images([s.url('/a')], tmp_path/'b', allow_private=True, noai=False, progress=False).df['status'][0] == 'ok'
+
+# ---- the guard
+def test_private_addresses_are_refused(tmp_path, monkeypatch):
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda h, *a, **kw: real('127.0.0.1' if h=='poster.example' else h, *a, **kw))
+    with Server({'*': reply(jpeg)}) as s:
+        urls = [f'http://{h}:{s.port}/a.jpg' for h in ('127.0.0.1', 'localhost', 'poster.example', '[::1]', '[::ffff:127.0.0.1]', '0.0.0.0', '[::]')]
+        cat = download_images(urls, tmp_path, progress=False)
+    assert set(cat.df['reason']) == {'private-address'} and not s.hits
+
+def test_every_hop_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr(D, 'is_public', lambda a: a=='127.0.0.1') # this machine plays the internet, and its other addresses the private network
+    with Server({'*': reply(jpeg)}, host='0.0.0.0') as inner, Server() as s:
+        s.routes = {'/in': go(f'http://127.0.0.2:{inner.port}/secret.jpg'), '/twice': go('/in'), '/out': go(f'http://127.0.0.1:{inner.port}/open.jpg')}
+        cat = download_images([s.url(o) for o in ('/in', '/twice', '/out')], tmp_path, progress=False)
+    assert cat.df['reason'].tolist() == ['private-address', 'private-address', ''] and dict(inner.hits) == {'/open.jpg': 1}
+
+def test_a_name_that_changes_its_address(tmp_path, monkeypatch):
+    real,answers = socket.getaddrinfo, iter(['127.0.0.1', '127.0.0.2'])
+    monkeypatch.setattr(D, 'is_public', lambda a: a=='127.0.0.1')
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda h, *a, **kw: real(next(answers) if h=='rebind.example' else h, *a, **kw))
+    with Server({'*': reply(jpeg, '200 OK', 'Connection: close')}, host='0.0.0.0') as s:
+        for i,want in enumerate(['', 'private-address']):
+            assert download_images([f'http://rebind.example:{s.port}/{i}.jpg'], tmp_path, progress=False).df['reason'].tolist() == [want]
+    assert list(s.hits) == ['/0.jpg']
+
+def test_secrets_are_never_written(tmp_path, capsys):
+    async def page(w, path, n): return reply(picture(len(path)))
+    with Server({'*': page}) as s:
+        s.routes['/move'] = go('/moved?token=hunter2b')
+        urls = pd.DataFrame(dict(url=[s.url('/a?api_key=hunter2').replace('http://', 'http://me:hunter2@'), s.url('/b?w=5&X-Amz-Signature=hunter2a'), s.url('/move'), 'ftp://me:hunter2@e.org/', 'http://me:hunter2@:x/'],
+            source=['https://e.org/page?sid=hunter2', 'see https://e.org/#hunter', '', '', ''], title='hunter3'))
+        cat = download_images(urls, tmp_path, allow_private=True)
+        assert cat.df['reason'].tolist() == ['', '', '', 'scheme', 'bad-url']
+        assert 'Basic bWU6aHVudGVyMg==' in s.heads['/a?api_key=hunter2'] and s.hits['/moved?token=hunter2b'] == 1
+        hits = s.hits.copy()
+        assert download_images(urls, tmp_path, allow_private=True).hash == cat.hash and s.hits == hits
+    everything = (tmp_path/'journal.jsonl').read_text() + cat.to_csv() + repr(cat) + ''.join(capsys.readouterr())
+    assert 'hunter2' not in everything and 'hunter3' in everything and cat.df['source'][1] == 'see https://e.org/#hunter'
+
+# ---- resume
+def start(code, *args, **kw): return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
+script = '''
+import sys; from genre_fastai.download import download_images
+urls = [sys.argv[1]+f'/{i}.jpg' for i in range(int(sys.argv[3]))]
+try: print(download_images(urls, sys.argv[2], allow_private=True, conns=8))
+except KeyboardInterrupt: sys.exit('stopped')
+except Exception as e: sys.exit(f'{type(e).__name__}: {e}')
+'''
+async def steady(w, path, n):
+    await asyncio.sleep(.03)
+    return reply(picture(int(path[1:-4]) if path.endswith('.jpg') else 0))
+def journaled(dest, n):
+    "Wait until the journal has at least `n` lines"
+    for _ in range(1500):
+        with contextlib.suppress(FileNotFoundError):
+            if (dest/'journal.jsonl').read_bytes().count(b'\n')>=n: return
+        time.sleep(.01)
+    raise AssertionError('nothing was written')
+
+@pytest.mark.parametrize('sig', [signal.SIGKILL, signal.SIGINT])
+def test_killed_and_started_again(tmp_path, sig):
+    n = 150
+    with Server({'*': steady}) as s:
+        p = start(script, s.url(''), tmp_path, n)
+        journaled(tmp_path, 20)
+        with pytest.raises(GenreError, match='Another program'): download_images([], tmp_path)
+        p.send_signal(sig)
+        err = p.communicate()[1]
+        assert p.returncode == (-9 if sig==signal.SIGKILL else 1) and (sig==signal.SIGKILL or err=='stopped\n')
+        with open(tmp_path/'journal.jsonl', 'rb+') as f: # the death may have torn the last line
+            if sig==signal.SIGKILL: f.truncate(f.seek(0, 2)-7)
+        done = {r['url'] for r in D._lines(tmp_path/'journal.jsonl')}
+        assert 15 <= len(done) < n
+        time.sleep(.1)
+        before = s.hits.copy()
+        p = start(script, s.url(''), tmp_path, n)
+        out = p.communicate()[0]
+        again = {u for u in s.hits if s.hits[u]>before[u]}
+        assert p.returncode==0 and f'Catalog({n} rows, {n} ok' in out and 'passed over' in out
+        assert again == {f'/{i}.jpg' for i in range(n)} - {u[len(s.url('')):] for u in done}
+        assert max(s.hits.values()) <= 2
+        before = s.hits.copy()
+        cat = download_images([s.url(f'/{i}.jpg') for i in range(n)], tmp_path, allow_private=True, progress=False)
+        assert s.hits == before and all(p.stat().st_size==int(b) for p,b in zip(cat.files, cat.df['bytes']))
+    assert not (tmp_path/'.partial').exists() and (tmp_path/'journal.jsonl').read_bytes().count(b'\n') == n
+
+def test_a_file_that_is_gone_or_short_is_fetched_again(tmp_path):
+    with Server({'*': steady}) as s:
+        urls = [s.url(f'/{i}.jpg') for i in range(4)]
+        cat = download_images(urls, tmp_path, allow_private=True, progress=False)
+        cat.files[1].unlink()
+        cat.files[2].write_bytes(b'')
+        assert download_images(urls, tmp_path, allow_private=True, progress=False).df['sha256'].tolist() != []
+    assert [s.hits[f'/{i}.jpg'] for i in range(4)] == [1,2,2,1]
+    assert all(D.check_image(p.read_bytes()) for p in read_journal(tmp_path).files)
+
+def test_a_server_that_dies_half_way(tmp_path):
+    n = 60
+    with Server() as s:
+        async def dying(w, path, k):
+            if sum(s.hits.values())<25: return await steady(w, path, k)
+            s.server.close()
+            w.transport.abort()
+        s.routes = {'*': dying}
+        urls = [s.url(f'/{i}.jpg') for i in range(n)]
+        cat = download_images(urls, tmp_path, allow_private=True, conns=8, progress=False)
+    counts = Counter(cat.df['reason'])
+    assert counts[''] >= 15 and set(counts) <= {'', 'cut', 'connect'} and len(cat) == n
+    with Server({'*': steady}, port=s.port) as s2:
+        assert len(download_images(urls, tmp_path, allow_private=True, progress=False).ok) == counts[''] and not s2.hits
+        assert len(download_images(urls, tmp_path, allow_private=True, retry_failed=True, progress=False).ok) == n
+        assert sum(s2.hits.values()) == n-counts['']
+
+def test_a_damaged_line_costs_only_its_own_address(tmp_path):
+    with Server({'*': steady}) as s:
+        urls = [s.url(f'/{i}.jpg') for i in range(4)]
+        download_images(urls, tmp_path, allow_private=True, progress=False)
+        lines = (tmp_path/'journal.jsonl').read_bytes().splitlines(keepends=True)
+        (tmp_path/'journal.jsonl').write_bytes(lines[0]+b'\0\0\0\n'+b'[1]\n'+b'{"url": 7}\n'+lines[2]+b''.join(lines[3:])+lines[3][:50])
+        assert len(download_images(urls, tmp_path, allow_private=True, progress=False).ok) == 4
+    assert sum(s.hits.values()) == 5
+
+def test_a_journal_from_a_stranger_cannot_point_outside(tmp_path):
+    (outside := tmp_path/'outside.jpg').write_bytes(jpeg)
+    with Server({'*': steady}) as s:
+        (tmp_path/'to').mkdir()
+        (tmp_path/'to'/'journal.jsonl').write_text(json.dumps(dict(url=s.url('/1.jpg'), status='ok', file='../outside.jpg', bytes=len(jpeg)))+'\n')
+        with pytest.raises(GenreError, match='leaves the folder'): read_journal(tmp_path/'to').files
+        cat = download_images([s.url('/1.jpg')], tmp_path/'to', allow_private=True, progress=False)
+    assert cat.df['file'][0].startswith('images/') and outside.read_bytes()==jpeg
+
+# ---- what the disk says
+def test_disk_full(tmp_path):
+    limited = 'import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n' + script
+    async def growing(w, path, n): return reply(picture(1, (400,400)) if path=='/9.jpg' else picture(int(path[1:-4])))
+    with Server({'*': growing}) as s:
+        assert len(growing and picture(1, (400,400))) > 20_000
+        p = start(limited, s.url(''), tmp_path, 12)
+        err = p.communicate()[1]
+        assert p.returncode==1 and err.startswith('GenreError: Cannot write to') and 'run the same command again' in err
+        assert not (tmp_path/'.partial').exists()
+        cat = download_images([s.url(f'/{i}.jpg') for i in range(12)], tmp_path, allow_private=True, progress=False)
+    assert len(cat.ok) == 12 and all(D.check_image(p.read_bytes()) for p in cat.files)
+
+def test_disk_full_in_the_middle_of_a_line(tmp_path, monkeypatch):
+    real,left = os.write, [1500]
+    def write(fd, data):
+        if not left[0]: raise OSError(errno.ENOSPC, 'No space left on device')
+        data = data[:left[0]]
+        left[0] -= len(data)
+        return real(fd, data)
+    with Server({'*': steady}) as s:
+        urls = [s.url(f'/{i}.jpg') for i in range(12)]
+        with monkeypatch.context() as m:
+            m.setattr(D.os, 'write', write)
+            with pytest.raises(GenreError, match='No space left'): download_images(urls, tmp_path, allow_private=True, progress=False)
+        assert (tmp_path/'journal.jsonl').stat().st_size == 1500
+        assert len(download_images(urls, tmp_path, allow_private=True, progress=False).ok) == 12
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path/'file').write_text('')
+    with pytest.raises(GenreError, match='Cannot write'): download_images([], tmp_path/'file'/'to')
+    if os.geteuid()==0: # permissions do not bind the superuser, so a file stands where the folder should be
+        (tmp_path/'to').mkdir()
+        (tmp_path/'to'/'images').write_text('')
+    else: (tmp_path/'to').mkdir(mode=0o555)
+    with pytest.raises(GenreError, match='Cannot write'): download_images(['http://127.0.0.1:1/a'], tmp_path/'to', allow_private=True, progress=False)
+
+# ---- lists
+def test_no_addresses(tmp_path):
+    cat = download_images([], tmp_path, progress=False)
+    assert len(cat)==0 and list(cat.df)[:3]==['file','label','url'] and repr(download_report(cat))=='no addresses'
+    assert repr(download_images(iter(()), tmp_path, as_catalog=False, progress=False))=='no addresses'
+
+def test_100_000_addresses(tmp_path):
+    with open(tmp_path/'list.csv', 'w') as f:
+        f.write('url,label,rank\n')
+        for i in range(100_000): f.write(f'ftp://e.org/{i}.jpg,horror,{i}\n')
+    for want in ({'scheme': 100_000}, {'before': 100_000}):
+        assert download_images(tmp_path/'list.csv', tmp_path/'to', as_catalog=False, progress=False).counts == want
+    assert sum(1 for _ in open(tmp_path/'to'/'journal.jsonl')) == 100_000
+
+def test_labels_order_and_further_columns(tmp_path):
+    with Server({'*': steady}) as s:
+        urls = pd.DataFrame([dict(url=s.url('/3.jpg'), label='horror', year=1979, title='Ünï "x"\n'), dict(url=s.url('/1.jpg'), label='romance', year=None, title='=1+1'),
+            dict(url=s.url('/3.jpg'), label='romance', year=1979, title=''), dict(url=s.url('/3.jpg'), label='horror', year=2000, title='')])
+        download_images([s.url('/1.jpg')], tmp_path, allow_private=True, progress=False)
+        cat = download_images(urls, tmp_path, allow_private=True, progress=False)
+        assert s.hits['/3.jpg']==2 # once for each label
+    assert [(u[-5],l,y) for u,l,y in cat.df[['url','label','year']].itertuples(index=False)] == [('3','horror','1979.0'), ('1','romance',''), ('3','romance','1979.0')]
+    assert cat.df['title'].tolist() == ['Ünï "x"\n', '=1+1', ''] and cat.df['file'][0]==cat.df['file'][2]
+    assert len(read_journal(tmp_path)) == 4
+
+@pytest.mark.parametrize('bad', ['nothing.csv', 'html.csv'])
+def test_lists_that_cannot_be_read(tmp_path, bad):
+    (tmp_path/'html.csv').write_text('url,label\n"' + 'x'*200_000 + '",a\n')
+    with pytest.raises(GenreError): download_images(tmp_path/bad, tmp_path/'to', progress=False)
+
+def test_text_lists(tmp_path):
+    (tmp_path/'l.txt').write_bytes('\ufeffftp://e.org/1\r\n\r\n  ftp://e.org/2,b \n'.encode())
+    assert download_images(tmp_path/'l.txt', tmp_path/'to', progress=False).df['url'].tolist() == ['ftp://e.org/1', 'ftp://e.org/2,b']
+
+# ---- how it runs
+def test_inside_a_running_event_loop(tmp_path):
+    async def notebook(): return download_images([s.url('/1.jpg')], tmp_path, allow_private=True, progress=False)
+    with Server({'*': steady}) as s: assert len(asyncio.run(notebook()).ok)==1
+
+def test_connections_to_one_host(tmp_path):
+    with Server({'*': steady}) as s: download_images([s.url(f'/{i}.jpg') for i in range(30)], tmp_path, allow_private=True, per_host=3, progress=False)
+    assert s.most == 3
+
+def test_a_host_that_only_says_429(tmp_path):
+    with Server({'*': reply(b'', '429 Too Many', 'Retry-After: 3600')}) as s:
+        start = time.monotonic()
+        cat = download_images([s.url(f'/{i}.jpg') for i in range(300)], tmp_path, allow_private=True, timeout=.5, per_host=8, progress=False)
+    assert set(cat.df['reason']) == {'rate-limited'} and sum(s.hits.values()) <= 5*8 and 1.5 < time.monotonic()-start < 10
+
+def test_retry_after_holds_for_the_whole_host(tmp_path):
+    times = []
+    async def busy(w, path, n):
+        times.append(time.monotonic())
+        return reply(b'', '429 Too Many', 'Retry-After: 1') if len(times)==1 else reply(picture(int(path[1:-4])))
+    with Server({'*': busy}) as s: cat = download_images([s.url(f'/{i}.jpg') for i in range(10)], tmp_path, allow_private=True, per_host=1, progress=False)
+    assert len(cat.ok)==10 and times[1]-times[0] >= .95 and len(times)==11
+
+def test_a_setting_that_passes_truncated_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)
+    with Server({'*': reply(jpeg[:len(jpeg)//2])}) as s: assert download_images([s.url('/a')], tmp_path, allow_private=True, progress=False).df['reason'][0]=='truncated'
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
+
+def test_conversion(tmp_path):
+    with Server({'/big': reply(picture(1, (300,450))), '/grey': reply(picture(1, (90,120), 'PNG', 'L')), '/small': reply(picture(2, (20,30)))}) as s:
+        cat = download_images([s.url(o) for o in ('/big','/grey','/small')], tmp_path, allow_private=True, max_side=200, rgb=True, min_pixels=1000, progress=False)
+    assert cat.df[['width','height','mode','reason']].values.tolist() == [['133','200','RGB',''], ['90','120','RGB',''], ['','','','too-small']]
+    for p,sha in zip(cat.ok.files, cat.ok.df['sha256']): assert D.hashlib.sha256(p.read_bytes()).hexdigest()==sha and p.stem==sha[:32]
+
+def test_what_is_printed(tmp_path):
+    pty = pytest.importorskip('pty')
+    with Server({'*': steady}) as s:
+        out = start(script, s.url(''), tmp_path/'pipe', 20).communicate()[0]
+        main,sub = pty.openpty()
+        p = subprocess.Popen([sys.executable, '-c', script, s.url(''), str(tmp_path/'tty'), '60'], stdout=sub)
+        os.close(sub)
+        shown = b''
+        with contextlib.suppress(OSError): # how a terminal says that its program is gone
+            while b := os.read(main, 10_000): shown += b
+        assert p.wait()==0
+        os.close(main)
+    assert len(out.splitlines())==2 and out.startswith('20 images stored in')
+    assert '█'.encode() in shown and b'0 failed' in shown and b'\r\n60 images stored in' in shown
+
+def test_report():
+    r = DownloadReport({'ok': 3, 'dns': 5})
+    assert r.df['result'].tolist()==['dns','ok'] and 'Check the spelling' in repr(r) and '<table' in r._repr_html_()
+    assert set(D.reasons) >= {r for _,r in faults.values()}

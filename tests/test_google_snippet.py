@@ -1,0 +1,169 @@
+"The console snippet in a real headless Chromium, on one page for each generation of Google Images (tests/fixtures/google)"
+import functools, http.server, json, shutil, threading, time
+from pathlib import Path
+import pytest
+from genre_fastai.core import GenreError
+from genre_fastai.urls import google_snippet, google_urls, read_urls
+
+pages = Path(__file__).parent/'fixtures'/'google'
+browser,driver = [next(filter(None, map(shutil.which, o)), None) for o in (('chromium', 'chromium-browser', 'google-chrome'), ('chromedriver',))]
+needs_browser = pytest.mark.skipif(not (browser and driver), reason='no chromium and chromedriver on this machine (Debian: apt-get install chromium chromium-driver)')
+flags = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-dev-shm-usage'
+
+class Site(http.server.SimpleHTTPRequestHandler):
+    "The fixtures, with the Trusted Types policy as a header too; a POST is answered like a GET"
+    def end_headers(self):
+        self.send_header('Content-Security-Policy', "require-trusted-types-for 'script'; trusted-types 'none'")
+        super().end_headers()
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        self.do_GET()
+    def log_message(self, *args): return None
+
+@pytest.fixture(scope='module')
+def site():
+    srv = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Site, directory=str(pages)))
+    threading.Thread(target=srv.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{srv.server_port}'
+    srv.shutdown()
+    srv.server_close()
+
+@pytest.fixture(scope='module')
+def chrome(tmp_path_factory):
+    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed (pip install "genre_fastai[dev]")')
+    from selenium.webdriver.chrome.service import Service
+    tmp = tmp_path_factory.mktemp('chrome')
+    o = webdriver.ChromeOptions()
+    o.binary_location = browser
+    for f in flags.split() + [f'--user-data-dir={tmp/"profile"}', '--window-size=1100,700']: o.add_argument(f)
+    o.add_experimental_option('prefs', {'download.default_directory': str(tmp/'saved'), 'download.prompt_for_download': False})
+    d = webdriver.Chrome(options=o, service=Service(driver))
+    d.saved = tmp/'saved'
+    yield d
+    d.quit()
+
+def console(d, js):
+    "Run `js` as a text pasted into the console"
+    r = d.execute_cdp_cmd('Runtime.evaluate', dict(expression=js, awaitPromise=True, returnByValue=True))
+    assert 'exceptionDetails' not in r, r['exceptionDetails']
+    return r['result'].get('value')
+
+def wait(f, what, secs=15):
+    end = time.monotonic()+secs
+    while time.monotonic()<end:
+        if res := f(): return res
+        time.sleep(.05)
+    raise AssertionError(f'{what} did not come within {secs} s')
+
+def paste(d, url, name='horror', n=200, patience=8):
+    "Open the page, paste the snippet (with a quicker clock), wait for its end, give its rows as the csv that was saved"
+    shutil.rmtree(d.saved, ignore_errors=True)
+    d.get(url)
+    snippet = str(google_snippet(name, n))
+    assert snippet.rstrip().endswith(f', {n});')
+    console(d, snippet.rstrip()[:-2] + f', 60, {patience});')
+    wait(lambda: console(d, 'genreUrls.done'), 'the end of the snippet')
+    if not console(d, 'genreUrls.rows.length'): return None
+    return wait(lambda: next(iter(d.saved.glob('*.csv')), None) if d.saved.is_dir() else None, 'the saved csv')
+
+both = ['gen1', 'gen2', 'gen3', 'gen4', 'gen5', 'gen5_saved', 'gen6', 'gen6_pairs']
+more = dict(gen2='gen2_more', gen5='gen5_more', gen6='gen6_more')
+counts = dict(gen1=5, gen2=7, gen3=6, gen4=4, gen5=7, gen5_saved=5, gen6=6, gen6_pairs=5)
+
+@needs_browser
+@pytest.mark.parametrize('gen', both)
+def test_every_generation(chrome, site, gen):
+    "What the snippet saves is what Python reads from the page and from the answers that arrive on scrolling"
+    # where more arrives on scrolling the wanted count ends the run, and a slow machine gets the time it needs
+    csv = paste(chrome, f'{site}/{gen}.html', **(dict(n=counts[gen], patience=200) if gen in more else {}))
+    assert csv.name == 'horror.csv' and console(chrome, 'genreUrls.message').endswith(f'Saved {counts[gen]} addresses to horror.csv.')
+    got = read_urls(csv)
+    page = (pages/f'{gen}.html').read_text()
+    if gen in more: page += (pages/f'{more[gen]}.txt').read_text()
+    want = google_urls(page, label='horror')
+    assert list(got) == 'url label rank width height source'.split()
+    assert len(got) == counts[gen] and got['rank'].tolist() == [str(i+1) for i in range(len(got))]
+    assert got.drop(columns='source').to_dict('list') == want.drop(columns='source').to_dict('list')
+    assert got['source'].tolist() == want['source'].tolist()
+
+@needs_browser
+def test_the_search_page_of_the_sample(chrome, tmp_path):
+    "The package's own search site: every result, in the order and with the sizes that Python reads"
+    from urllib.request import urlopen
+    from genre_fastai.sample import SampleSite, make_sample
+    with SampleSite(make_sample(tmp_path, n=24, seed=1)) as s:
+        got = read_urls(paste(chrome, s.search_url('horror')))
+        want = google_urls(urlopen(s.search_url('horror')).read().decode(), label='horror')
+    assert len(got)>=5 and got.to_dict('list') == want.to_dict('list')
+
+@needs_browser
+def test_policy_holds(chrome, site):
+    "The page really refuses what the snippet must not do"
+    chrome.get(f'{site}/gen6.html')
+    r = chrome.execute_cdp_cmd('Runtime.evaluate', dict(expression="document.createElement('div').innerHTML = '<b>x</b>'"))
+    assert 'TrustedHTML' in json.dumps(r)
+
+@needs_browser
+def test_thumbnails_are_the_last_resort(chrome, site):
+    got = read_urls(paste(chrome, f'{site}/gen1b.html'))
+    assert got['kind'].tolist() == ['thumbnail']*4
+    assert 'Only thumbnails' in console(chrome, 'genreUrls.message')
+
+@needs_browser
+@pytest.mark.parametrize('gen', ['empty', 'consent'])
+def test_nothing_found_is_said(chrome, site, gen):
+    assert paste(chrome, f'{site}/{gen}.html', patience=3) is None
+    text = console(chrome, "document.getElementById('genre-urls').textContent")
+    assert 'Nothing was found' in text and 'imgres' in text and 'Nothing was saved' in text
+
+@needs_browser
+def test_stops_at_the_wanted_count_and_escapes(chrome, site):
+    csv = paste(chrome, f'{site}/gen3.html', name='horreur à 2', n=2)
+    assert csv.name == 'horreur à 2.csv' and read_urls(csv)['label'].tolist() == ['horreur à 2']*2
+    assert console(chrome, 'genreUrls.message').startswith('Done.')
+
+@needs_browser
+def test_stop_button_panel_and_hooks(chrome, site):
+    "The button saves what is there, a second click closes the panel, and the page gets its own fetch back"
+    chrome.get(f'{site}/gen3.html')
+    shutil.rmtree(chrome.saved, ignore_errors=True)
+    console(chrome, 'window.fetch0 = fetch; window.send0 = XMLHttpRequest.prototype.send')
+    console(chrome, str(google_snippet('horror', 500)))
+    assert console(chrome, 'fetch !== fetch0 && XMLHttpRequest.prototype.send !== send0')
+    assert console(chrome, "document.querySelector('#genre-urls progress').max") == 500
+    console(chrome, "document.querySelector('#genre-urls button').click()")
+    assert console(chrome, 'fetch === fetch0 && XMLHttpRequest.prototype.send === send0')
+    assert console(chrome, 'genreUrls.message') == 'Stopped. Saved 6 addresses to horror.csv.'
+    assert len(read_urls(wait(lambda: next(iter(chrome.saved.glob('*.csv')), None) if chrome.saved.is_dir() else None, 'the saved csv'))) == 6
+    console(chrome, "document.querySelector('#genre-urls button').click()")
+    assert console(chrome, "document.getElementById('genre-urls')") is None
+
+@needs_browser
+def test_the_page_still_gets_its_answers(chrome, site):
+    "The hooks read a copy: the page's own code sees every answer whole, errors included"
+    chrome.get(f'{site}/empty.html')
+    console(chrome, str(google_snippet('horror', 500)))
+    assert console(chrome, "fetch('gen5_more.txt').then(r => r.text()).then(t => t.length)") == len((pages/'gen5_more.txt').read_text())
+    assert console(chrome, "fetch('http://127.0.0.1:1/').catch(e => e.name)") == 'TypeError'
+    assert console(chrome, """new Promise(f => { const x = new XMLHttpRequest(); x.responseType = 'arraybuffer'; x.open('GET', 'gen2_more.txt');
+        x.onload = () => f(x.response.byteLength); x.send(); })""") == len((pages/'gen2_more.txt').read_bytes())
+    console(chrome, 'genreUrls.stop()')
+    assert console(chrome, 'genreUrls.rows.length') == 4 # three from the one, and one more from the other
+
+@needs_browser
+def test_copy_button(chrome, site, tmp_path):
+    "The notebook's button puts the whole snippet on the clipboard"
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    snippet = google_snippet('horror', 300)
+    (tmp_path/'cell.html').write_text(f'<!doctype html><meta charset="utf-8">{snippet._repr_html_()}<p><textarea id="to"></textarea>')
+    chrome.get((tmp_path/'cell.html').as_uri())
+    chrome.find_element(By.TAG_NAME, 'button').click()
+    wait(lambda: chrome.find_element(By.TAG_NAME, 'button').text=='Copied', 'the word Copied')
+    chrome.find_element(By.ID, 'to').send_keys(Keys.CONTROL, 'v')
+    assert chrome.execute_script("return document.getElementById('to').value") == str(snippet)
+
+def test_nothing_found_in_python():
+    with pytest.raises(GenreError, match='imgres.*Scroll through'): google_urls(pages/'empty.html')
+    with pytest.raises(GenreError, match='consent form'): google_urls(pages/'consent.html')
+    with pytest.raises(GenreError, match='no file'): google_urls(pages/'none.html')

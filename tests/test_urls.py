@@ -1,0 +1,173 @@
+"The list readers of genre_fastai.urls: properties over any input, and hostile ones by name"
+import csv, io, json, warnings
+from pathlib import Path
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from genre_fastai import urls as U
+from genre_fastai.core import GenreError
+from genre_fastai.urls import *
+
+pytestmark = pytest.mark.filterwarnings('ignore::genre_fastai.urls.UrlWarning')
+fixtures = Path(__file__).parent/'fixtures'/'google'
+quick = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+# addresses as lists have them: commas, queries, quotes, escapes, letters of any kind
+part = st.text(st.characters(codec='utf-8', categories=['L', 'N'], include_characters="-_.~%!$&'()*+,;=:@|"), min_size=1, max_size=12).map(lambda s: s.rstrip(',;') or 'x')
+addresses = st.builds(lambda scheme, host, path, q: f'{scheme}://{host}.example.com/{path}' + (f'?{q}' if q else ''),
+    st.sampled_from(['http', 'https', 'HTTPS']), st.from_regex(r'[a-z0-9]{1,8}', fullmatch=True), part, st.one_of(st.just(''), part))
+text = st.text(st.characters(codec='utf-8', exclude_characters='\0'), max_size=20)
+
+def unique(xs): return list(dict.fromkeys(xs))
+
+@quick
+@given(st.lists(addresses, min_size=1, max_size=8), st.sampled_from(['\n', '\r\n', '\r']), st.booleans(), st.sampled_from(['', 'url', 'Poster', 'some header']), st.booleans())
+def test_one_address_a_line(tmp_path, xs, eol, bom, header, quoted):
+    "Any line ends, a byte-order mark, blank lines, quotes, a header or none: the same addresses"
+    lines = ([header] if header else ['']) + [f'"{x}"' if quoted else x for x in xs] + ['', '  ']
+    (tmp_path/'l.txt').write_bytes(eol.join(lines).encode('utf-8-sig' if bom else 'utf-8'))
+    assert read_urls(tmp_path/'l.txt', label='horror')['url'].tolist() == unique(xs)
+
+@quick
+@given(st.lists(st.tuples(addresses, text), min_size=1, max_size=6), st.sampled_from(',;\t'), st.sampled_from(['url', 'Poster', 'LINK', 'image']), st.sampled_from(['\n', '\r\n']))
+def test_a_csv_of_any_kind(tmp_path, rows, delim, name, eol):
+    "Whatever a spreadsheet writes beside the addresses comes back as it was"
+    out = io.StringIO(newline='')
+    w = csv.writer(out, delimiter=delim, lineterminator=eol, quoting=csv.QUOTE_ALL)
+    w.writerows([['Title', name], *[(t, u) for u,t in rows]])
+    (tmp_path/'l.csv').write_bytes(out.getvalue().encode())
+    df = read_urls(tmp_path/'l.csv')
+    first = {u:t for u,t in reversed(rows)}
+    assert dict(zip(df['url'], df['Title'])) == {u:U._unescape(t) for u,t in first.items()}
+
+@quick
+@given(st.lists(st.tuples(addresses, text, text), min_size=1, max_size=6))
+def test_saved_and_read_again(tmp_path, rows):
+    df = url_table([dict(url=u, label=l, title=t) for u,l,t in rows], bad=[])
+    assert read_urls(save_urls(df, tmp_path/'u.csv')).equals(df)
+    cells = [c for r in csv.reader(open(tmp_path/'u.csv', newline='', encoding='utf-8')) for c in r]
+    assert not [c for c in cells if c[:1] in '=+-@\t\r' and c and not U._escape(c)==c]
+
+@quick
+@given(st.binary(max_size=400))
+def test_any_bytes(tmp_path, data):
+    "A table, or a message for the user; nothing else"
+    (tmp_path/'x').write_bytes(data)
+    for read in (read_urls, google_urls, kaggle_movie_genre, kaggle_movies_metadata):
+        try: df = read(tmp_path/'x')
+        except GenreError: continue
+        assert len(df) and list(df)[:6] == url_columns
+
+@quick
+@given(text)
+def test_clean_url(s):
+    try: u = clean_url(s)
+    except ValueError: return
+    assert u.lower().startswith(('http://', 'https://')) and not any(c in u for c in ' \t\r\n#') and clean_url(u) == u
+
+@quick
+@given(st.text(st.characters(codec='utf-8', exclude_characters='\\\0\b\f\n\r\t'), max_size=30), st.integers(1, 3))
+def test_escapes_of_any_depth(s, depth):
+    t = s
+    for _ in range(depth): t = json.dumps(t)[1:-1]
+    assert U._plain(t) == s
+
+@quick
+@given(st.sampled_from(sorted(fixtures.glob('*.html'))), st.integers(0, 5000), st.integers(0, 400), st.text(max_size=5))
+def test_a_mangled_page(f, at, n, insert):
+    "A page that is cut or damaged gives its results or a message"
+    s = f.read_text()
+    at %= len(s)
+    try: df = google_urls(s[:at] + insert + s[at+n:] + '\n')
+    except GenreError: return
+    assert df['url'].is_unique and list(df)[:6] == url_columns and df['source'].map(lambda o: o=='' or o.startswith('http')).all()
+
+want = {'gen1':5, 'gen1b':4, 'gen2':4, 'gen3':6, 'gen4':4, 'gen5':4, 'gen5_saved':5, 'gen6':4, 'gen6_pairs':5}
+
+@pytest.mark.parametrize('gen', want)
+def test_every_generation(gen):
+    df = google_urls(fixtures/f'{gen}.html', label='horror')
+    assert len(df) == want[gen] and df['rank'].tolist() == [str(i+1) for i in range(len(df))]
+    if gen=='gen1b': assert set(df['kind']) == {'thumbnail'}
+    else:
+        assert df['url'][:2].tolist() == ['https://img.example.com/alien.jpg?w=1000&fit=crop', 'https://img.example.com/it,1990.jpg']
+        assert df['url'][2]=='https://cdn.example.org/the%20thing.png' and 'kind' not in df
+    if gen not in ('gen1b', 'gen4'): assert df.loc[0, ['width', 'height']].tolist() == ['1000', '1500']
+    if gen not in ('gen1b', 'gen3', 'gen6_pairs'): assert df['source'][0]=='https://films.example.com/alien?id=1&lang=en'
+
+def test_a_single_file_page(tmp_path):
+    "Chrome's .mhtml holds the page as quoted-printable"
+    import email.mime.multipart, email.mime.text, email.charset
+    cs = email.charset.Charset('utf-8'); cs.body_encoding = email.charset.QP
+    m = email.mime.multipart.MIMEMultipart('related')
+    m['From'] = '<Saved by Blink>'
+    m.attach(email.mime.text.MIMEText((fixtures/'gen5.html').read_text(), 'html', cs))
+    (tmp_path/'p.mhtml').write_bytes(m.as_bytes())
+    assert google_urls(tmp_path/'p.mhtml')['url'].tolist() == google_urls(fixtures/'gen5.html')['url'].tolist()
+
+@pytest.mark.parametrize('unit', ['\\', '\\u003d', '["https://x/', '"id",["https://x.example.com/a",1,2],', 'imgres?', 'imgres?imgurl=http://x&', '{"ou":"http://x/', '<a href="https://x.example.com/"><div data-id="1">', '"2003":[', '["https://x.example.com/' + 'a.'*500])
+def test_a_hostile_page_ends(unit):
+    "Half a megabyte of what each pattern begins with: read in passing, not to the end of days"
+    try: google_urls(unit*(500_000//len(unit)) + '\n')
+    except GenreError as e: assert 'Looked for' in str(e)
+
+def test_sizes_are_capped(tmp_path):
+    (tmp_path/'p.html').write_text('<html>' + ' '*5000)
+    for read in (google_urls, read_urls):
+        with pytest.raises(GenreError, match='max_bytes'): read(tmp_path/'p.html', max_bytes=4000)
+    with pytest.raises(GenreError, match='MB'): google_urls('<html>' + ' '*5000, max_bytes=4000)
+
+def test_bad_lines_are_named(tmp_path):
+    p = tmp_path/'l.csv'
+    p.write_text('# mine\nurl,label\nhttps://a.example.com/1.jpg,horror\nfile:///etc/passwd,horror\n\nhttps://b.example.com/x,y.jpg,horror\n"https://c.example.com/\n2.jpg",horror\n,horror\nhttps://me:secret@\n')
+    bad = []
+    with pytest.warns(UrlWarning, match='5 kept out.*at line 4, 6, 7, 9, 10'): df = read_urls(p, bad=bad)
+    assert len(df)==1
+    assert [(o['line'], o['reason'].split(' ')[0]) for o in bad] == [('4', 'does'), ('6', '3'), ('7', 'holds'), ('9', 'no'), ('10', 'the')]
+    assert 'secret' not in str(bad)
+
+@pytest.mark.parametrize('text,match', [('', 'is empty'), ('\n\n# x\n', 'is empty'), ('url\n', 'no web address'), ('url,title,title\nhttps://a.example.com/1,b,c\n', 'several columns'),
+    ('url,title\nhttps://a.example.com/1,"never closed\n', 'line 2.*quotes'), ('title,cover\nAlien,https://a.example.com/1.jpg\n', 'no web address.*column `url`'),
+    ('https://a.example.com/1.jpg,https://a.example.com/2.jpg\n', 'several values on a line')])
+def test_refused(tmp_path, text, match):
+    (tmp_path/'l.csv').write_text(text)
+    with pytest.raises(GenreError, match=match): read_urls(tmp_path/'l.csv')
+
+def test_binary_and_missing(tmp_path):
+    (tmp_path/'l.csv').write_bytes(b'\x89PNG\0\0')
+    with pytest.raises(GenreError, match='not a text file'): read_urls(tmp_path/'l.csv')
+    with pytest.raises(GenreError, match='no file'): read_urls(tmp_path/'none.csv')
+    with pytest.raises(GenreError, match='no file'): google_urls(tmp_path)
+
+def test_kaggle_columns(tmp_path):
+    (tmp_path/'k.csv').write_text('a,b\n1,2\n')
+    with pytest.raises(GenreError, match='no column imdbId'): kaggle_movie_genre(tmp_path/'k.csv')
+    with pytest.raises(GenreError, match='no column id'): kaggle_movies_metadata(tmp_path/'k.csv')
+    with pytest.raises(GenreError, match='w92'): kaggle_movies_metadata(tmp_path/'k.csv', size='w1000')
+
+def test_kaggle_shared_links(tmp_path):
+    "The same film twice is a repeat; two films with one link are not"
+    row = lambda i, p: f'{i},http://films.example.com/{i},Heat ({i}),7,Crime|Drama,{p}'
+    (tmp_path/'k.csv').write_text('imdbId,Imdb Link,Title,IMDB Score,Genre,Poster\n' + '\n'.join([row(1986, 'https://a.example.com/h.jpg'), row(1995, 'https://a.example.com/h.jpg'), row(1986, 'https://a.example.com/h.jpg')]) + '\n')
+    bad = []
+    assert kaggle_movie_genre(tmp_path/'k.csv', bad=bad)['year'].tolist() == ['1986', '1995']
+    assert bad[0]['line']=='4' and bad[0]['reason']=='repeats line 2'
+
+def test_merge(tmp_path):
+    a = url_table([dict(url=f'https://a.example.com/{i}', rank=i) for i in (1, 2, 3)], label='horror')
+    b = url_table([dict(url=f'https://a.example.com/{i}', rank=r) for i,r in ((3, 1), (2, 9), (4, 2))], label='romance')
+    save_urls(b, tmp_path/'b.csv')
+    with pytest.warns(UrlWarning, match='2 of 4 addresses.*horror, romance'): keep = merge_urls(a, tmp_path/'b.csv', a)
+    assert len(keep)==6 and keep['rank'].tolist() == ['1', '2', '3', '1', '9', '2']
+    assert url_conflicts(keep)['labels'].tolist() == ['horror|romance']*2
+    assert merge_urls(a, b, conflicts='drop')['url'].str[-1].tolist() == ['1', '4']
+    assert merge_urls(a, b, conflicts='best')[['url', 'label']].values.tolist() == [[f'https://a.example.com/{i}', l] for i,l in ((1, 'horror'), (2, 'horror'), (3, 'romance'), (4, 'romance'))]
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert len(merge_urls(a)) == 3 and len(url_conflicts(a)) == 0
+    with pytest.raises(GenreError, match='unknown'): merge_urls(a, conflicts='ask')
+    with pytest.raises(GenreError, match='No list'): merge_urls()
+
+def test_merge_of_a_list_in_conflict_with_itself():
+    a = url_table([dict(url='https://a.example.com/1', label=l) for l in ('horror', 'romance')])
+    with pytest.warns(UrlWarning): assert len(merge_urls(a, conflicts='drop')) == 0
