@@ -74,6 +74,10 @@ def _count(values, name, most=10):
     c = Counter(v for v in values if v).most_common(most)
     return pd.DataFrame(c, columns=[name,'rows']) if c else None
 
+def _decades(years):
+    c = Counter(f'{y[:3]}0s' for y in years if re.fullmatch(r'\d{4}', y))
+    return pd.DataFrame(sorted(c.items()), columns=['decade','rows']) if c else None
+
 def _tables(cat):
     df = cat.ok.df
     yield 'Classes', class_counts(cat)
@@ -83,7 +87,7 @@ def _tables(cat):
     if 'mode' in df: yield 'Modes', _count(df['mode'], 'mode')
     flags = {f: int((df[f'is_{f}']=='1').sum()) for f in flag_names if f'is_{f}' in df}
     if any(flags.values()): yield 'Flags', pd.DataFrame([(f,k) for f,k in flags.items() if k], columns=['flag','rows'])
-    if 'year' in df: yield 'Decades', _count(sorted(f'{y[:3]}0s' for y in df['year'] if re.fullmatch(r'\d{4}', y)), 'decade', 20)
+    if 'year' in df: yield 'Decades', _decades(df['year'])
     if 'url' in df: yield 'Sources', _count([urlsplit(u).hostname for u in df['url']], 'host')
 
 # %% ../nbs/03f_card.ipynb #448c2d48

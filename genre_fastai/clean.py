@@ -22,9 +22,10 @@ def oof_probs(
     features, # (rows, features), for instance from `poster_features`
     k:int=5, # Folds
     seed:int=0, # Of the folds
-    C=None, # Inverse strength of the regularisation; 1/sqrt(features) if None
+    C:float=2e-3, # Inverse strength of the regularisation
 )->np.ndarray: # (rows, classes), in the order of `cat.classes`
     "Probabilities of each class for each row, by a linear classifier that did not see it"
+    from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -33,7 +34,8 @@ def oof_probs(
     probs = np.zeros((len(cat), len(cat.classes)), 'float32')
     for i in np.unique(fold):
         tr,va = fold!=i, fold==i
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=C or .1/np.shape(features)[1]**.5, max_iter=500)).fit(features[tr], y[tr])
+        # with all its components PCA only turns the axes: the same classifier, but of as few numbers as there are rows
+        model = make_pipeline(StandardScaler(), PCA(svd_solver='full'), LogisticRegression(C=C, max_iter=500)).fit(features[tr], y[tr])
         probs[np.ix_(va, model[-1].classes_)] = model.predict_proba(features[va])
     return probs
 
@@ -126,4 +128,4 @@ def cleaning_score(
     "Recall and precision of flagged files against the known truth; `touched` counts good rows that were flagged"
     hit,wrong = cat.df['file'].isin(list(flagged)).values, np.asarray(wrong, bool)
     found,touched = int((hit & wrong).sum()), int((hit & ~wrong).sum())
-    return dict(planted=int(wrong.sum()), found=found, touched=touched, recall=round(found/max(wrong.sum(), 1), 3), precision=round(found/max(found+touched, 1), 3))
+    return dict(planted=int(wrong.sum()), found=found, touched=touched, recall=round(found/max(int(wrong.sum()), 1), 3), precision=round(found/max(found+touched, 1), 3))

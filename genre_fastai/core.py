@@ -158,7 +158,7 @@ def save(self:Catalog,
     out,base = self, path.resolve().parent
     if here != base and here.is_relative_to(base):
         pre = here.relative_to(base)
-        out = Catalog(self.df.assign(file=[(pre/f).as_posix() for f in self.df['file']]), base)
+        out = Catalog(self.df.assign(file=[(pre/f).as_posix() if f else '' for f in self.df['file']]), base)
     with atomic_write(path) as f: f.write(out.to_csv())
     return path
 
@@ -194,7 +194,8 @@ def read_catalog(
         raise GenreError(f'{csv} has the columns {", ".join(df)}; a catalog needs `file` and one of `label`, `labels`, `genres`. Rename the columns.')
     if not len(df): raise GenreError(f'{csv} has no rows. A catalog needs at least one image.')
     cat = Catalog(df, csv.parent if path is None else path)
-    for i,f in enumerate(cat.df['file']):
+    for i,(f,status) in enumerate(zip(cat.df['file'], cat.df['status'])):
+        if not f and status!='ok': continue # a download that failed has no file
         try: safe_path(cat.path, f)
         except GenreError as e: raise GenreError(f'{csv}, line {i+2}: {e}') from None
     return cat
@@ -202,8 +203,9 @@ def read_catalog(
 # %% ../nbs/00_core.ipynb #d9d0a8eb
 @patch(as_prop=True)
 def hash(self:Catalog)->str:
-    "The first 16 hex digits of the SHA-256 of the catalog's text"
-    return hashlib.sha256(self.to_csv().encode()).hexdigest()[:16]
+    "The first 16 hex digits of the SHA-256 of files, labels, splits and status"
+    df = self.df[[c for c in ('file','label','labels','split','status') if c in self.df]]
+    return hashlib.sha256(Catalog(df).to_csv().encode()).hexdigest()[:16]
 
 # %% ../nbs/00_core.ipynb #e72f4d69
 def posters_path()->Path: # The folder, or None where the variable is not set

@@ -92,7 +92,7 @@ def run_demo(
     n=450, # Posters to draw
     arch='resnet34', # See `load_arch`
     weights='auto', # See `load_arch`
-    frozen_epochs=3, # Epochs with the body frozen
+    frozen_epochs=2, # Epochs with the body frozen
     unfrozen_epochs=3, # Epochs with everything learning
     rule='drop', # What the cleaning pass does with a flagged row: 'drop' or 'relabel'
     seed=42, # Of drawing, splitting and training
@@ -113,7 +113,7 @@ def run_demo(
     with stage(4, 'Catalog: verified, without duplicates, split by film'):
         cat = build_catalog(got, seed=seed)
         cat.save(out/'catalog.csv')
-        print(catalog_summary(cat))
+        print(cat.card())
     with stage(5, f'Train {arch}: frozen, then unfrozen'):
         before = train(cat, **recipe)
     with stage(6, 'What is confused'):
@@ -135,7 +135,7 @@ def run_demo(
         pred = load_model(out/'model').predict(new)
         print(pred.drop(columns='file').to_string(index=False), f'(it is: {label})')
     with stage(10, 'Report'):
-        report = demo_report(before, after, interp, sugg, rows, scores, score, got, recipe).save(out/'report.html')
+        report = demo_report(cat, before, after, interp, sugg, rows, scores, score, got, recipe).save(out/'report.html')
         print(report)
     return dict(catalog=cat, cleaned=cleaned, scores=scores, cleaning=score, prediction=pred, report=report)
 
@@ -151,13 +151,6 @@ def fresh_folder(out):
     out.mkdir(parents=True)
     (out/_mark).touch()
     return out
-
-def catalog_summary(cat):
-    "Counts by label and split, and the reasons of what does not take part"
-    df = cat.df
-    gone = df[df['status']!='ok'].groupby('status')['reason'].apply(lambda s: s.str.replace(r'[^ ]*/[^ ]*', '…', regex=True).value_counts())
-    table = pd.crosstab(cat.ok.df['label'], cat.ok.df['split'], margins=True, margins_name='all')
-    return f'{table.to_string()}\n' + '\n'.join(f'{n:4d} {status}: {why}' for (status,why),n in gone.items())
 
 def cleaning_text(rows, sugg, score):
     "What a cleaning pass did, in a sentence or two"
@@ -181,12 +174,13 @@ def unseen_file(out, cat, posters, seed):
     unseen_poster(label, seed=seed).save(file)
     return file,label
 
-def demo_report(before, after, interp, sugg, rows, scores, score, got, recipe):
+def demo_report(cat, before, after, interp, sugg, rows, scores, score, got, recipe):
     "Everything worth looking at, as pictures"
     rep = Report('From an image search to a cleaned classifier', f"{before.loaded.arch}, weights {before.loaded.weights}, {recipe['frozen_epochs']} epochs frozen and {recipe['unfrozen_epochs']} unfrozen, seed {recipe['seed']}")
     rep.add('Before and after', 'Both models on the same frozen test rows; low and high are the ends of the 95 % interval, floor is the accuracy of always answering one class.', scores)
     rep.add('Download', download_report(got))
-    before.dls.show_batch(max_n=16, nrows=2, figsize=(12,5))
+    rep.add('The catalog', cat.card())
+    before.dls.show_batch(max_n=16, nrows=2, figsize=(12,6))
     rep.add('A batch', plt.gcf())
     rep.add('Learning curves', 'Before cleaning, then after. The dashed line is where the body was unfrozen.', before.plot_history(), after.plot_history())
     rep.add('Confusion matrix', 'Validation rows, before cleaning.', interp.plot_confusion(), interp.most_confused())

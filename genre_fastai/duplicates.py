@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 from scipy.spatial import cKDTree
+from threadpoolctl import threadpool_limits
 from fastcore.parallel import parallel
 from .core import *
 from .images import BadImage, decode, read_bytes, upright_rgb
@@ -38,7 +39,7 @@ def thumbnails(
     return np.stack(list(res)) if len(res) else np.zeros((0,thumb_h,thumb_w), np.uint8)
 
 # %% ../nbs/03c_duplicates.ipynb #6352d67a
-cuts = [(0,0), (.05,.05), (.1,.1), (0,.08), (.08,0), (.03,.07), (.07,.03)] # shares cut off at the two ends of rows and of columns
+cuts = [(0,0), (.03,.03), (.07,.07), (.11,.11), (0,.08), (.08,0)] # shares cut off at the two ends of rows and of columns
 n_cos = 8
 _flip = np.tile(np.where(np.arange(n_cos)%2, -1, 1), n_cos)[1:].astype(np.float32) # mirroring changes the sign of odd columns
 
@@ -104,10 +105,11 @@ def _views(thumbs, start):
     framed = frames.max(1)>.02
     if framed.any(): yield _wholes(stretcher(frames[framed], thumb_h, thumb_w)[0](thumbs[framed])), rows[framed], frames[framed]
 
+# %% ../nbs/03c_duplicates.ipynb #fe6e70ab
 def _nearest(tree, proj, whole, Q, row, win, k, near, far):
     "Candidates for the fingerprints Q (m,63) of rows `row` and windows `win` (m,4), in the columns that `candidates` gives"
     n = len(whole)
-    _,j = tree.query(Q@proj, k=k, distance_upper_bound=near, workers=-1)
+    _,j = tree.query(Q@proj, k=k, distance_upper_bound=near, eps=1)
     q,_ = hit = np.nonzero(j<2*n)
     j = j[hit]
     b,mir = j%n, j>=n
@@ -115,28 +117,31 @@ def _nearest(tree, proj, whole, Q, row, win, k, near, far):
     keep = (row[q]!=b) & (d<far)
     return np.column_stack([d, row[q], b, mir, win[q]])[keep]
 
-def candidates(
-    thumbs, # (n,96,64)
-    k=6, # Neighbours of each window
-    near=.28, # Largest distance in 12 dimensions
-    far=.45, # Largest distance in all 63
-    chunk=1024, # Posters at a time: bounds the memory
-)->np.ndarray: # (m,8): distance, a, b, is a mirrored?, and the window of a that looks like b: top, bottom, left, right
-    "Pairs that may be copies, with the best window for each"
-    n = len(thumbs)
-    if n<2: return np.zeros((0,8))
-    whole = np.concatenate([_wholes(thumbs[s:s+8192]) for s in range(0, n, 8192)])
-    proj = np.linalg.svd(whole[:50_000]-whole[:50_000].mean(0), full_matrices=False)[2][:12].T
-    nearest = partial(_nearest, cKDTree(np.concatenate([whole@proj, (whole*_flip)@proj])), proj, whole, k=k, near=near, far=far)
-    found = [nearest(*o) for s in range(0, n, chunk) for o in _views(thumbs[s:s+chunk], s)]
-    return _best_of_pair(np.concatenate(found))
-
 # %% ../nbs/03c_duplicates.ipynb #302972ef
+def _threads(f, starts):
+    "The results of f for each start, in threads; the matrices are small, so that threads inside a product would only wait for each other"
+    with threadpool_limits(1, 'blas'): return list(parallel(f, starts, n_workers=os.cpu_count(), threadpool=True))
+
 def _best_of_pair(found):
     "The line with the least distance for each pair of rows"
     found = found[np.argsort(found[:,0], kind='stable')]
     pair = np.sort(found[:,1:3], 1)
     return found[np.sort(np.unique(pair, axis=0, return_index=True)[1])]
+
+def candidates(
+    thumbs, # (n,96,64)
+    k=6, # Neighbours of each window
+    near=.3, # Largest distance in 12 dimensions
+    far=.45, # Largest distance in all 63
+    chunk=256, # Posters at a time in each thread: bounds the memory
+)->np.ndarray: # (m,8): distance, a, b, is a mirrored?, and the window of a that looks like b: top, bottom, left, right
+    "Pairs that may be copies, with the best window for each"
+    n = len(thumbs)
+    if n<2: return np.zeros((0,8))
+    whole = np.concatenate(_threads(lambda s: _wholes(thumbs[s:s+chunk]), range(0, n, chunk)))
+    proj = np.linalg.svd(whole[:50_000]-whole[:50_000].mean(0), full_matrices=False)[2][:12].T
+    nearest = partial(_nearest, cKDTree(np.concatenate([whole@proj, (whole*_flip)@proj])), proj, whole, k=k, near=near, far=far)
+    return _best_of_pair(np.concatenate(_threads(lambda s: np.concatenate([nearest(*o) for o in _views(thumbs[s:s+chunk], s)]), range(0, n, chunk))))
 
 # %% ../nbs/03c_duplicates.ipynb #eb0c3c40
 def _half(T): return T.reshape(len(T), thumb_h//2, 2, thumb_w//2, 2).mean((2,4), dtype=np.float32)
@@ -210,7 +215,7 @@ def compare(
     chunk=64, # Pairs at a time: bounds the memory
 )->np.ndarray: # (m,5): the score of each candidate, and its best window
     "Lay each pair over one another, and compare it patch by patch"
-    return np.concatenate([np.zeros((0,5)), *(_compare(thumbs, cand[s:s+chunk], coarse) for s in range(0, len(cand), chunk))])
+    return np.concatenate([np.zeros((0,5)), *_threads(lambda s: _compare(thumbs, cand[s:s+chunk], coarse), range(0, len(cand), chunk))])
 
 # %% ../nbs/03c_duplicates.ipynb #2f857087
 def _chroma(im, box=(0,0,0,0), mirrored=False):

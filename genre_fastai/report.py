@@ -41,7 +41,7 @@ def to_html(
 
 # %% ../nbs/05_report.ipynb #083c3380
 _css = '''body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}h1{margin-bottom:0}h2{margin-top:2.5rem;border-bottom:1px solid #ddd}
-img{max-width:100%;height:auto}table{border-collapse:collapse;font-size:.9rem;display:block;overflow-x:auto}th,td{padding:.25rem .7rem;text-align:left;border-bottom:1px solid #eee}.sub{color:#666}'''
+img{max-width:100%;height:auto}table{border:0;border-collapse:collapse;font-size:.9rem;display:block;overflow-x:auto}th,td{border:0;padding:.25rem .7rem;text-align:left;border-bottom:1px solid #eee}.sub{color:#666}'''
 
 class Report:
     "Sections of text, tables and figures, saved as one html file"
