@@ -18,7 +18,7 @@ demo: env
 	$(BIN)/genre-fastai demo $(DEMO)
 
 test: env
-	$(BIN)/nbdev_test --n-workers 2 --path nbs --do-print
+	$(BIN)/nbdev_test nbs --n-workers 2 --do-print
 	$(BIN)/python -m pytest -q
 
 # for those who edit: notebooks -> package, and index.ipynb -> README.md
