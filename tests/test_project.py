@@ -73,7 +73,7 @@ def tracked():
     skip = {'.venv', '.git', '__pycache__', 'demo', 'model', 'build'}
     return [p for p in root.rglob('*') if p.is_file() and not skip & set(p.relative_to(root).parts)]
 
-private = re.compile('|'.join([r'\b10\.\d+\.\d+\.\d+\b', r'\b192\.168\.\d+\.\d+\b', r'\b172\.(1[6-9]|2\d|3[01])\.\d+\.\d+\b', r'pythonhosted\.org', r'pypi\.org', r'registry\.npmjs', r'deb\.debian',
+private = re.compile('|'.join([r'(?<!=)\b10\.\d+\.\d+\.\d+\b', r'\b192\.168\.\d+\.\d+\b', r'\b172\.(1[6-9]|2\d|3[01])\.\d+\.\d+\b', r'pythonhosted\.org', r'pypi\.org', r'registry\.npmjs', r'deb\.debian',
                                r'(?<![\w.])/(work|root|home)/\w']))
 def test_nothing_private_is_committed():
     found = []
