@@ -6,10 +6,10 @@ Docs: https://genre-fastai.github.io/genre_fastai/core.html.md"""
 
 # %% auto #0
 __all__ = ['columns', 'GenreError', 'atomic_write', 'sha256_file', 'safe_path', 'Catalog', 'read_table', 'read_catalog',
-           'posters_path']
+           'keep_memory', 'posters_path']
 
 # %% ../nbs/00_core.ipynb #d1371bf8
-import contextlib, csv, hashlib, os, re
+import contextlib, csv, ctypes, functools, hashlib, os, re, sys
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
@@ -206,6 +206,15 @@ def hash(self:Catalog)->str:
     "The first 16 hex digits of the SHA-256 of files, labels, splits and status"
     df = self.df[[c for c in ('file','label','labels','split','status') if c in self.df]]
     return hashlib.sha256(Catalog(df).to_csv().encode()).hexdigest()[:16]
+
+# %% ../nbs/00_core.ipynb #cb76440d
+@functools.cache
+def keep_memory()->bool: # Was anything changed?
+    "Let glibc reuse freed memory for large buffers instead of returning it to the system; once a process, Linux only"
+    if not sys.platform.startswith('linux'): return False
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    trim_threshold,top_pad,mmap_max = -1,-2,-4 # names and numbers of glibc's malloc.h
+    return mallopt is not None and all([mallopt(mmap_max, 0), mallopt(trim_threshold, 2**31-1), mallopt(top_pad, 2**28)])
 
 # %% ../nbs/00_core.ipynb #e72f4d69
 def posters_path()->Path: # The folder, or None where the variable is not set
