@@ -48,7 +48,9 @@ def add_groups(
     chain = linked(len(df), links)
     group = pd.Series('', df.index)
     for c in [*by, 'file', 'url']: # the first of these that names anything in a chain gives the group its name
-        if c in df: group = group.where(group!='', df[c].where(df[c]!='').groupby(chain).transform('min').fillna(''))
+        if c not in df: continue
+        names = df[c].where(df[c]!='').sort_values()
+        group = group.where(group!='', names.groupby(chain[names.index]).transform('first').fillna(''))
     return cat.assign(group=group)
 
 # %% ../nbs/03d_groups.ipynb #b5070ef0

@@ -23,7 +23,8 @@ def _body(loaded):
         body = TimmBody(loaded.model)
         return body, loaded.model.num_features, _default_meta
     meta = model_meta.get(getattr(torchvision.models, loaded.arch), _default_meta)
-    body = create_body(loaded.model, cut=meta['cut'])
+    pooled = any(has_pool_type(o) for o in loaded.model.children())
+    body = create_body(loaded.model, cut=meta['cut'] if pooled else -1) # without a pooling layer the classifier is the last child
     return body, num_features_model(nn.Sequential(*body.children())), meta
 
 # %% ../nbs/11_learner.ipynb #cb67436f

@@ -762,7 +762,7 @@ def _text_color(p, box, *choices):
 # %% ../nbs/04a_posters.ipynb #990a1cc1
 @part('lettering', romance=4, horror=0.25, superhero=0.05)
 def script(p, text, box):
-    m = _title_mask(p, text, box, p.rng.choice(['STIXGeneralItalic', 'cmti10', 'STIXGeneralBolIta']), tall=1.05)
+    m = _title_mask(p, text, box, p.rng.choice(['STIXGeneralItalic', 'DejaVuSerif-Italic', 'STIXGeneralBolIta']), tall=1.05)
     _letters(p, m, box, p.paper, p.pop, p.ink)
 
 @part('lettering', romance=2, horror=1, superhero=0.15)

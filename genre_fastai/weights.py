@@ -73,9 +73,10 @@ def _reachable(url, timeout=5):
 def hub_file(
     name:str # A torchvision architecture
 )->tuple: # Address, and the file in the cache (which may not be there)
-    "Where torchvision's default ImageNet weights come from, and where the torch hub keeps them (`TORCH_HOME` is honoured)"
-    url = torchvision.models.get_model_weights(name).DEFAULT.url
-    return url, Path(torch.hub.get_dir())/'checkpoints'/url.rsplit('/', 1)[1]
+    "Where torchvision's ImageNet weights come from, and where the torch hub keeps them (`TORCH_HOME` is honoured): the default version, or another one that is in the cache"
+    versions = torchvision.models.get_model_weights(name)
+    found = [(w.url, Path(torch.hub.get_dir())/'checkpoints'/w.url.rsplit('/', 1)[1]) for w in (versions.DEFAULT, *versions)]
+    return next((o for o in found if o[1].exists()), found[0])
 
 def _hub_state(name):
     "Tensors from the cache or the hub"
