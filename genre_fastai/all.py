@@ -1,4 +1,7 @@
 "The working import: `from genre_fastai.all import *` gives fastai's vision names and all of ours; where a name is in both (`download_images`), ours"
+import warnings
+# torch tells the developers of timm so at every import; a reader of a lesson can do nothing about it
+warnings.filterwarnings('ignore', message='`torch.jit.script` is deprecated', category=FutureWarning)
 from fastai.vision.all import *
 from genre_fastai.core import *
 from genre_fastai.urls import *
