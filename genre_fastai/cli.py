@@ -129,12 +129,18 @@ def download(
     retry_failed:Annotated[bool, typer.Option('--retry-failed', help='Try again what an earlier run could not get')]=False,
     allow_private:Annotated[bool, typer.Option('--allow-private', help='Fetch from private networks too')]=False,
     max_side:Annotated[Optional[int], typer.Option(help='Shrink to this longest side, in pixels')]=None,
+    min_pixels:Annotated[int, typer.Option(help='Fewest pixels, width times height')]=0,
+    rgb:Annotated[bool, typer.Option('--rgb', help='Convert to RGB')]=False,
+    per_host:Annotated[int, typer.Option(help='Connections to one host')]=64,
+    stream:Annotated[bool, typer.Option('--stream', help='One list of any length in constant memory: a text file, or a csv with a column url')]=False,
     timeout:Annotated[float, typer.Option(help='Seconds for one address, with all redirects and retries')]=30,
 ):
     "Fetch and check images; goes on where an earlier run was stopped."
     from genre_fastai.download import download_images, download_report
     from genre_fastai.urls import merge_urls
-    print(download_report(download_images(merge_urls(*lists), dest, retry_failed=retry_failed, allow_private=allow_private, max_side=max_side, timeout=timeout)))
+    if stream and len(lists)!=1: raise GenreError(f'--stream takes one list, not {len(lists)}. Join them first with `genre-fastai urls merge`.')
+    kw = dict(retry_failed=retry_failed, allow_private=allow_private, max_side=max_side, min_pixels=min_pixels, rgb=rgb, per_host=per_host, timeout=timeout)
+    print(download_images(lists[0], dest, as_catalog=False, **kw) if stream else download_report(download_images(merge_urls(*lists), dest, **kw)))
 
 # %% ../nbs/41_cli.ipynb #c947ee64
 @app.command()
@@ -144,11 +150,13 @@ def catalog(
     valid:Annotated[float, typer.Option(help='Share of validation rows')]=.2, test:Annotated[float, typer.Option(help='Share of test rows')]=.2, seed:_Seed=42,
     contradictions:Annotated[str, typer.Option(help="The same picture under two labels: 'drop' both, keep the better 'rank', or 'keep'")]='drop',
     resplit:Annotated[bool, typer.Option('--resplit', help='Split anew though the source has a split')]=False,
+    policy:Annotated[str, typer.Option(help='What a flag does, such as grey=drop,cmyk=keep (keep, convert, drop)')]='',
     card:Annotated[Optional[Path], typer.Option(help='Write the data card too (.html, .txt or .md)')]=None,
 ):
     "Verify every image, take out duplicates, split by film."
     from genre_fastai.catalog import build_catalog
-    cat = build_catalog(source, path=path, contradictions=contradictions, valid=valid, test=test, seed=seed, resplit=resplit)
+    rules = dict(o.strip().split('=', 1) if '=' in o else (o.strip(), '') for o in policy.split(',') if o.strip())
+    cat = build_catalog(source, path=path, policy=rules or None, contradictions=contradictions, valid=valid, test=test, seed=seed, resplit=resplit)
     cat.save(out)
     print(f'{cat.card()}\n{len(cat.ok)} of {len(cat)} rows take part; catalog in {out}')
     if card: print(f'data card in {cat.card(title=source.name).save(card)}')
