@@ -201,7 +201,8 @@ def test_secrets_are_never_written(tmp_path, capsys):
 # ---- resume
 def start(code, *args, **kw): return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
 script = '''
-import sys; from genre_fastai.download import download_images
+import signal, sys; from genre_fastai.download import download_images
+signal.signal(signal.SIGINT, signal.default_int_handler) # a shell starts jobs in the background with SIGINT ignored
 urls = [sys.argv[1]+f'/{i}.jpg' for i in range(int(sys.argv[3]))]
 try: print(download_images(urls, sys.argv[2], allow_private=True, conns=8))
 except KeyboardInterrupt: sys.exit('stopped')
