@@ -17,7 +17,6 @@ from .core import *
 from .data import *
 from .interpret import *
 from .learner import *
-from .weights import lite0
 
 # %% ../nbs/30_inference.ipynb #17bf3f70
 def model_card(

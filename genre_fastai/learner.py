@@ -185,7 +185,8 @@ def poster_features(
 )->np.ndarray: # (rows with status `ok`, features), float32: averages and maxima of each channel
     "Pooled features of every usable image, by one forward pass"
     if default_device().type=='cpu': keep_memory()
-    body,_,_ = _body(load := load_arch(arch, weights))
+    loaded = load_arch(arch, weights)
+    body,_,_ = _body(loaded)
     model = nn.Sequential(body, AdaptiveConcatPool2d(), Flatten()).to(default_device()).eval()
-    dl = image_dl(cat.ok.files, size, stats=load.stats, bs=bs)
+    dl = image_dl(cat.ok.files, size, stats=loaded.stats, bs=bs)
     with torch.inference_mode(): return np.concatenate([model(x).cpu().numpy() for x, in progress_bar(dl, leave=False)])

@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/weights.html.md"""
 __all__ = ['lite0', 'arch_name', 'is_timm', 'check_hash', 'read_weights', 'hub_file', 'Loaded', 'load_arch']
 
 # %% ../nbs/09_weights.ipynb #5c664bf4
-import functools, importlib.resources, os, re, socket, urllib.error, urllib.request
+import functools, importlib.resources, re, urllib.error, urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 import timm, torch, torchvision
