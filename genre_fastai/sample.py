@@ -362,11 +362,11 @@ def search_page(self:SampleSite,
 # %% ../nbs/04_sample.ipynb #6a776b29
 def add_truth(
     cat:Catalog, # A catalog with `url`, made from the sample site
-    truth:Catalog, # What `make_sample` gave
-)->Catalog: # `cat` with `true_label`, `kind`, `film`, `fault`, `original` and `also`
-    "What was planted, for each row of a catalog that was downloaded from the site"
-    known = truth.df.set_index('url_path')
+    truth, # What `make_sample` gave, or the `SampleSite` itself
+)->Catalog: # `cat` with those of `true_label`, `kind`, `film`, `fault`, `original`, `also`, `clean` and `title` that are known
+    "What is known of each row of a catalog that was downloaded from the site; only for judging"
+    known = (pd.DataFrame(truth.entries) if isinstance(truth, SampleSite) else truth.df).set_index('url_path')
     paths = [f'{u.path}?{u.query}'.rstrip('?') for u in map(urlsplit, cat.df['url'])]
     unknown = [p for p in paths if p not in known.index]
     if unknown: raise GenreError(f'{len(unknown)} rows are not from this sample, the first is {unknown[0]!r}. Give the truth.csv of the site the catalog was downloaded from.')
-    return cat.assign(**{c: known.loc[paths, c].tolist() for c in ('true_label', 'kind', 'film', 'fault', 'original', 'also')})
+    return cat.assign(**{c: known.loc[paths, c].tolist() for c in ('true_label','kind','film','fault','original','also','clean','title') if c in known})
