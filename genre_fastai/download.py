@@ -119,12 +119,14 @@ def open_image(
     except Image.DecompressionBombError: raise Refused('too-many-pixels') from None
     except Image.UnidentifiedImageError as e: raise Refused(_fault(e, data) if _magic.match(data) else _sniff(data)) from None
     except Exception as e: raise Refused(_fault(e, data)) from None # the decoders of Pillow raise nearly anything on hostile bytes
-    if im.width*im.height*_passes(im, data) > max_pixels: raise Refused('too-many-pixels')
+    if im.width*im.height*_passes(im, data, max_pixels) > max_pixels: raise Refused('too-many-pixels')
     return im
 
-def _passes(im, data):
+def _passes(im, data, max_pixels):
     "How often a decoder goes over the pixels, in units of an ordinary progressive JPEG with its dozen of scans"
-    return max(1, data.count(b'\xff\xda')/12) if im.format in ('JPEG','MPO') else 1
+    if im.format not in ('JPEG','MPO'): return 1
+    most = max(1, data.count(b'\xda')/12) # one byte is counted many times as fast as two, and is nearly always enough to know
+    return most if im.width*im.height*most <= max_pixels else max(1, data.count(b'\xff\xda')/12)
 
 _magic = re.compile(rb'\xff\xd8\xff|\x89PNG\r\n|GIF8|RIFF....WEBP|....ftypavi', re.S)
 
@@ -232,15 +234,16 @@ def add(self:ImageFolder,
         if new is not data: data,info = new, check_image(new)
     sha = hashlib.sha256(data).hexdigest()
     name = f'images/{sha[:32]}{suffixes[info["format"]]}'
-    with writing(self.dest): self._write(self.dest/name, data)
+    with writing(self.dest): self._write(f'{self.dest}/{name}', data)
     return dict(sha256=sha, bytes=len(data), **info, file=name)
 
 @patch
 def _write(self:ImageFolder, path, data):
-    with contextlib.suppress(FileNotFoundError):
-        if os.stat(path).st_size==len(data): return
-    tmp = self.dest/'.partial'/str(next(self.count)) # unlike `atomic_write`, two threads may be storing the same picture
-    with open(tmp, 'wb') as f: f.write(data)
+    tmp = f'{self.dest}/.partial/{next(self.count)}' # unlike `atomic_write`, two threads may be storing the same picture
+    fd = os.open(tmp, os.O_WRONLY|os.O_CREAT|os.O_TRUNC|getattr(os, 'O_BINARY', 0), 0o666)
+    try:
+        while data: data = data[os.write(fd, data):]
+    finally: os.close(fd)
     os.replace(tmp, path)
 
 # %% ../nbs/02_download.ipynb #11ba80d6
@@ -503,7 +506,7 @@ async def fetch(self:Downloader, sess, url)->dict:
                     try: return dict(await self._try(sess, url, host, self.timeout-used), ms=(used+time.monotonic()-start)*1000)
                     finally: used += time.monotonic()-start
             except Refused as e:
-                wait = max(e.wait, .25*2**i*random.uniform(.5, 1.5))
+                wait = max(e.wait, (.25 if e.http else .1)*2**i*random.uniform(.5, 1.5))
                 if not e.retry or i>=self.retries or used+wait>=self.timeout: return dict(reason=e.reason, http=e.http, ms=used*1000)
         used += wait
         await asyncio.sleep(wait)
@@ -625,10 +628,16 @@ def run(self:Downloader,
     if self.error: raise self.error
     return self.counts
 
+def _run_loop(coro):
+    "`asyncio.run`, on uvloop's quicker event loop where it is installed"
+    try: import uvloop
+    except ImportError: return asyncio.run(coro)
+    return uvloop.run(coro)
+
 @patch
 def _thread(self:Downloader, rows):
     "An event loop from its beginning to its end"
-    try: asyncio.run(self._run(rows))
+    try: _run_loop(self._run(rows))
     except BaseException as e: self.error = self.error or e # carried over to the caller's thread, see `run`
 
 @patch
