@@ -1,12 +1,12 @@
 """Downloaders side by side: ours, fastai's download_images + verify_images, and img2dataset, in alternating rounds against one loopback server.
 
-    python benchmarks/download.py [--urls 1000] [--rounds 3] [--latency 30] [--tools ours,fastai,img2dataset] [--faults 0,1]
+    python benchmarks/download.py [--urls 3000] [--rounds 3] [--latency 30] [--tools ours,fastai,img2dataset,img2dataset-raw] [--faults 0,1]
     python benchmarks/download.py --memory 1000000
 
 The server is a process of its own, with a pause of `--latency` milliseconds before each answer and JPEGs of about 45 KB. With faults, one address in seven is not plain:
 see `FAULTS`. Every tool runs in a process of its own; the clock stands around its call, so imports do not count. For img2dataset, which takes several seconds to start its
-workers, both clocks are shown: around the call, and its own from the start of the first shard to the end of the last. It is run in its fastest way, 256 threads that store
-the raw bytes and check nothing. It downgrades pandas, so it gets a virtual environment in the user's cache folder, made on the first run (uv where it is there, else venv and pip).
+workers, both clocks are shown: around the call, and its own from the start of the first shard to the end of the last. It is run with 256 threads in two ways: `img2dataset` decodes every
+image and keeps its bytes, as ours does; `img2dataset-raw` is its fastest way, which stores whatever came and checks nothing. It downgrades pandas, so it gets a virtual environment in the user's cache folder, made on the first run (uv where it is there, else venv and pip).
 
 Printed: images per second, the ratio of ours to each other tool round by round, and what each tool made of the good and the bad addresses.
 """
@@ -33,7 +33,8 @@ def make_images(n=40, seed=0):
 def tagged(jpeg, i):
     "The same picture with a comment that makes its bytes unique"
     note = f'poster {i}'.encode()
-    return jpeg[:2] + b'\xff\xfe' + (len(note)+2).to_bytes(2, 'big') + note + jpeg[2:]
+    end = 4+int.from_bytes(jpeg[4:6], 'big') # the JFIF header stays the first, since some tools know a JPEG by it
+    return jpeg[:end] + b'\xff\xfe' + (len(note)+2).to_bytes(2, 'big') + note + jpeg[end:]
 
 def head(status, body, *more): return '\r\n'.join([f'HTTP/1.1 {status}', f'Content-Length: {len(body)}', *more, '', '']).encode()
 
@@ -101,12 +102,13 @@ def img2dataset(**kw):
     def run(dest, urls):
         (lst := dest.parent/'list.txt').write_text('\n'.join(urls))
         download(url_list=str(lst), input_format='txt', output_folder=str(dest), output_format='files', processes_count=os.cpu_count(), thread_count=256,
-                 number_sample_per_shard=max(1, -(-len(urls)//os.cpu_count())), disable_all_reencoding=True, timeout=10, retries=2, **kw)
+                 number_sample_per_shard=max(1, -(-len(urls)//os.cpu_count())), timeout=10, retries=2, **(kw or dict(resize_mode='no', skip_reencode=True)))
         spans = [json.loads(o.read_text()) for o in dest.glob('*_stats.json')]
         return max(o['end_time'] for o in spans)-min(o['start_time'] for o in spans)
     return run
 
 TOOLS = dict(ours=ours, fastai=fastai, fastai64=lambda: fastai(n_workers=64), img2dataset=img2dataset)
+TOOLS['img2dataset-raw'] = lambda: img2dataset(disable_all_reencoding=True)
 
 def run_tool(tool, folder):
     "Run a tool in this process, and leave what is to be known in a file"
@@ -155,11 +157,11 @@ def compare(port, args, faults):
         for t in args.tools if r%2==0 else args.tools[::-1]:
             compare.seed += 1
             listing = make_list(port, args.urls, faults, compare.seed)
-            res = one(t, venv() if t=='img2dataset' else sys.executable, listing, images)
+            res = one(t, venv() if t.startswith('img2dataset') else sys.executable, listing, images)
             times[t].append(res['seconds'])
             if res['inner']: times.setdefault(f'{t} without its start', []).append(res['inner'])
             bad = sum(k in BAD for k,_ in listing)
-            print(f'{"faults" if faults else "clean":6} round {r+1} {t:12} {res["seconds"]:7.2f} s {len(listing)/res["seconds"]:7.0f}/s  {1000*res["cpu"]/len(listing):5.2f} ms of CPU each  good kept byte for byte {res["kept"]}/{len(listing)-bad}'
+            print(f'{"faults" if faults else "clean":6} round {r+1} {t:15} {res["seconds"]:7.2f} s {len(listing)/res["seconds"]:7.0f}/s  {1000*res["cpu"]/len(listing):5.2f} ms of CPU each  good kept byte for byte {res["kept"]}/{len(listing)-bad}'
                   + (f'  bad named {res["named"]}/{bad}' if 'named' in res else ''), *res.get('lost', ()), flush=True)
     for t in times:
         if t!='ours' and 'ours' in times:
@@ -185,10 +187,10 @@ print(f"{sum(report.counts.values()):,} addresses {report.counts}: {time.perf_co
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--urls', type=int, default=1000)
+    p.add_argument('--urls', type=int, default=3000)
     p.add_argument('--rounds', type=int, default=3)
     p.add_argument('--latency', type=float, default=30)
-    p.add_argument('--tools', type=lambda s: s.split(','), default=['ours','fastai','img2dataset'])
+    p.add_argument('--tools', type=lambda s: s.split(','), default=['ours','fastai','img2dataset','img2dataset-raw'])
     p.add_argument('--faults', type=lambda s: [int(o) for o in s.split(',')], default=[0,1])
     p.add_argument('--memory', type=int, default=0, help='measure only our peak memory, for a list of this length')
     p.add_argument('--run', nargs=2, help=argparse.SUPPRESS)

@@ -481,16 +481,22 @@ def _host(self:Downloader, name):
 # %% ../nbs/02_download.ipynb #5b8bcd57
 @patch
 async def _try(self:Downloader, sess, url, host, seconds):
-    "One try in one free place: the columns of the result"
-    try: final,code,data = await self._answer(sess, url, seconds)
+    "One try in one free place: the final address, the status code and the bytes"
+    try: got = await self._answer(sess, url, seconds)
     except Refused as e:
         if e.http==429: host.slow_down(e.wait, self.timeout)
         raise
     except Exception as e: raise _refusal(e) from None # whatever a hostile answer provokes concerns this address only
     host.strikes = 0
-    try: info = await asyncio.get_running_loop().run_in_executor(self.pool, self.folder.add, data)
-    except Refused as e: raise Refused(e.reason, code) from None
-    return dict(info, final_url=final, http=code)
+    await self.room.acquire()
+    return got
+
+@patch
+async def _keep(self:Downloader, final, code, data):
+    "Check and store in a thread what came: the columns of the result"
+    try: return dict(await asyncio.get_running_loop().run_in_executor(self.pool, self.folder.add, data), final_url=final, http=code)
+    except Refused as e: return dict(reason=e.reason, http=code)
+    finally: self.room.release()
 
 # %% ../nbs/02_download.ipynb #3db771ef
 @patch
@@ -498,16 +504,17 @@ async def fetch(self:Downloader, sess, url)->dict:
     "Fetch and store `url` with retries, within the deadline: the columns of its row, with `reason` where it failed"
     host,used = self._host(f'{url.raw_host}:{url.port}'), 0
     for i in itertools.count():
-        async with host.free:
-            try:
+        try:
+            async with host.free:
                 await host.pause()
                 async with self.free:
                     start = time.monotonic()
-                    try: return dict(await self._try(sess, url, host, self.timeout-used), ms=(used+time.monotonic()-start)*1000)
+                    try: got = await self._try(sess, url, host, self.timeout-used)
                     finally: used += time.monotonic()-start
-            except Refused as e:
-                wait = max(e.wait, (.25 if e.http else .1)*2**i*random.uniform(.5, 1.5))
-                if not e.retry or i>=self.retries or used+wait>=self.timeout: return dict(reason=e.reason, http=e.http, ms=used*1000)
+            return dict(await self._keep(*got), ms=used*1000)
+        except Refused as e:
+            wait = max(e.wait, (.25 if e.http else .1)*2**i*random.uniform(.5, 1.5))
+            if not e.retry or i>=self.retries or used+wait>=self.timeout: return dict(reason=e.reason, http=e.http, ms=used*1000)
         used += wait
         await asyncio.sleep(wait)
 
@@ -574,7 +581,7 @@ def _plan(self:Downloader, rows):
 @patch
 async def _run(self:Downloader, rows):
     "Fetch all rows; a fault of our own (a full disk) ends the run"
-    self.free,self.large,self.window = asyncio.Semaphore(self.conns), asyncio.Semaphore(8), asyncio.Semaphore(1000)
+    self.free,self.room,self.large,self.window = asyncio.Semaphore(self.conns), asyncio.Semaphore(self.conns), asyncio.Semaphore(8), asyncio.Semaphore(1000)
     loop,self.tasks,self.main = asyncio.get_running_loop(), set(), asyncio.current_task()
     loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(32)) # looks up names, which is waiting and not work
     try:

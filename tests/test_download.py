@@ -1,5 +1,5 @@
 "The downloader over real sockets on loopback: each fault, each refusal, death and resume"
-import asyncio, contextlib, errno, gzip, io, json, os, random, signal, socket, subprocess, sys, threading, time
+import asyncio, contextlib, errno, gzip, io, json, os, random, shutil, signal, socket, ssl, subprocess, sys, threading, time
 from collections import Counter
 from pathlib import Path
 import pandas as pd, pytest
@@ -24,12 +24,12 @@ def bomb():
 
 class Server:
     "Answers by path from `routes`: bytes of a whole response, a number of seconds, or a function of (writer, times asked)"
-    def __init__(self, routes=None, host='127.0.0.1', port=0): self.routes,self.host,self.port,self.hits,self.heads,self.open,self.most = routes or {}, host, port, Counter(), {}, 0, 0
+    def __init__(self, routes=None, host='127.0.0.1', port=0, tls=None): self.routes,self.host,self.port,self.tls,self.hits,self.heads,self.open,self.most = routes or {}, host, port, tls, Counter(), {}, 0, 0
     def __enter__(self):
         ready = threading.Event()
         def run():
             self.loop = asyncio.new_event_loop()
-            self.server = self.loop.run_until_complete(asyncio.start_server(self.serve, self.host, self.port, backlog=500))
+            self.server = self.loop.run_until_complete(asyncio.start_server(self.serve, self.host, self.port, backlog=500, ssl=self.tls))
             self.port = self.server.sockets[0].getsockname()[1]
             ready.set()
             self.loop.run_forever()
@@ -153,6 +153,14 @@ def test_good_answers_in_odd_ways(tmp_path):
     assert (tmp_path/row['/turned']['file']).read_bytes() == turned
     assert all(p.resolve().parent == (tmp_path/'images').resolve() for p in cat.files)
     assert all(D.check_image(p.read_bytes())['format']==f and str(p.stat().st_size)==b for p,f,b in zip(cat.files, cat.df['format'], cat.df['bytes']))
+
+@pytest.mark.skipif(not shutil.which('openssl'), reason='openssl makes the certificate')
+def test_a_certificate_that_nobody_signed(tmp_path):
+    subprocess.run(['openssl','req','-x509','-newkey','rsa:2048','-nodes','-days','1','-subj','/CN=localhost','-keyout',tmp_path/'key.pem','-out',tmp_path/'cert.pem'], check=True, capture_output=True)
+    (ctx := ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)).load_cert_chain(tmp_path/'cert.pem', tmp_path/'key.pem')
+    with Server({'*': reply(jpeg)}, tls=ctx) as s:
+        cat = download_images([f'https://localhost:{s.port}/a.jpg'], tmp_path/'to', allow_private=True, progress=False)
+    assert cat.df['reason'].tolist()==['tls'] and not s.hits
 
 def test_noai_can_be_switched_off(tmp_path):
     with Server({'*': reply(jpeg, '200 OK', 'X-Robots-Tag: noimageai')}) as s:
@@ -315,6 +323,26 @@ def test_disk_full(tmp_path):
         assert not (tmp_path/'.partial').exists()
         cat = download_images([s.url(f'/{i}.jpg') for i in range(12)], tmp_path, allow_private=True, progress=False)
     assert len(cat.ok) == 12 and all(D.check_image(p.read_bytes()) for p in cat.files)
+
+@pytest.fixture
+def small_disk(tmp_path):
+    "A file system of 200 KB"
+    (d := tmp_path/'disk').mkdir()
+    if not shutil.which('mount') or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=200k', 'tmpfs', d], capture_output=True).returncode: pytest.skip('a small file system cannot be mounted here')
+    yield d
+    subprocess.run(['umount', '-l', d], check=True)
+
+def test_a_disk_that_is_really_full(tmp_path, small_disk):
+    async def big(w, path, n): return reply(picture(int(path[1:-4]), (200,200)))
+    with Server({'*': big}) as s:
+        urls = [s.url(f'/{i}.jpg') for i in range(80)]
+        with pytest.raises(GenreError, match='No space left'): download_images(urls, small_disk/'to', allow_private=True, progress=False)
+        kept = read_journal(small_disk/'to')
+        assert 0<len(kept.ok)<80 and all(D.check_image(p.read_bytes()) for p in kept.ok.files)
+        subprocess.run(['mount', '-o', 'remount,size=20m', small_disk], check=True)
+        asked = Counter(s.hits)
+        assert len(download_images(urls, small_disk/'to', allow_private=True, progress=False).ok)==80
+        assert all(s.hits[f'/{i}.jpg']==asked[f'/{i}.jpg'] for i in range(80) if s.url(f'/{i}.jpg') in set(kept.ok.df['url']))
 
 def test_disk_full_in_the_middle_of_a_line(tmp_path, monkeypatch):
     real,left = os.write, [1500]
