@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
-.PHONY: demo test env export readme clean
+.PHONY: demo test env export readme docs clean
 
 env: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -28,6 +28,11 @@ export: env
 
 readme: env
 	$(BIN)/python tools/readme.py
+
+# the site of pages and lessons, in _docs, with its links checked
+docs: env
+	@$(BIN)/python -c 'import material' 2>/dev/null || { if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,docs]'; else $(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs]'; fi; }
+	$(BIN)/python tools/docs.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

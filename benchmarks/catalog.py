@@ -1,14 +1,17 @@
 """Duplicates found by us, imagededup and cleanvision, on the same posters with planted copies: recall by kind, false pairs, seconds.
 
     GENRE_POSTERS=... python benchmarks/catalog.py [--n 1000] [--each 100] [--seed 0] [--csv out.csv]
+    GENRE_POSTERS=... python benchmarks/catalog.py --features [--n 1000] ...   ours again, with candidates from a pretrained body's features
+    GENRE_POSTERS=... python benchmarks/catalog.py --flags [--n 2000] ...      flags of odd images by us and by cleanvision, image by image
 
 Without GENRE_POSTERS the posters are drawn by `make_sample`. Needs imagededup and cleanvision beside the package; a tool that is not installed is named and left out.
+With --flags a part of the posters is darkened, blurred and so on, so that it is known which flags are due; the other posters show how often the tools agree.
 A pair is true if both files come from the same original; recall counts the planted copies that are linked to their original by the pairs found, directly or by way of others.
 """
 import argparse, contextlib, io, os, random, shutil, tempfile, time
 from pathlib import Path
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 from genre_fastai.catalog import find_duplicates, find_images, linked, verify
 from genre_fastai.core import Catalog, posters_path
 
@@ -52,6 +55,12 @@ def ours(dest):
     p = find_duplicates(cat, progress=False)
     return zip(p['file_a'], p['file_b'])
 
+def ours_with_features(dest):
+    from genre_fastai.learner import poster_features
+    cat = verify(Catalog(dict(file=find_images(dest), label=''), dest), dict.fromkeys(['tiny','plain'], 'keep'), progress=False)
+    p = find_duplicates(cat, poster_features(cat), progress=False)
+    return zip(p['file_a'], p['file_b'])
+
 def imagededup(dest):
     from imagededup.methods import PHash
     res = PHash(verbose=False).find_duplicates(image_dir=str(dest), max_distance_threshold=10)
@@ -75,9 +84,54 @@ def judge(truth, pairs, seconds):
     false = sum(orig[a]!=orig[b] for a,b in pairs)
     return res | {'false pairs': false, 'per 1,000 posters': round(1000*false/len(truth), 2), 'seconds': round(seconds, 1)}
 
+spoilt = dict(dark=lambda im,r: im.point(lambda v: v*r.uniform(.1,.25)), blurry=lambda im,r: im.filter(ImageFilter.GaussianBlur(im.width*r.uniform(.011,.03))), grey=lambda im,r: im.convert('L'), grey_rgb=lambda im,r: im.convert('L').convert('RGB'),
+              odd=lambda im,r: im.resize((im.width, round(im.width*r.uniform(.1,.3)))), plain=lambda im,r: Image.blend(im, Image.new('RGB', im.size, im.getpixel((0,0))), r.uniform(.95,1)))
+theirs = dict(dark='dark', blurry='blurry', grey='grayscale', odd='odd_aspect_ratio', plain='low_information', tiny='odd_size')
+
+def spoil(dest, posters, n, each, seed):
+    "Copy `n` posters to `dest`, and `each` of them again spoilt in every way; a table of file and kind"
+    rng = random.Random(seed)
+    base = rng.sample(posters, min(n, len(posters)))
+    for i,p in enumerate(base): shutil.copyfile(p, dest/f'{i:05d}.jpg')
+    rows = [dict(file=f'{i:05d}.jpg', kind='') for i in range(len(base))]
+    for kind,f in spoilt.items():
+        for i in rng.sample(range(len(base)), min(each, len(base))):
+            f(Image.open(base[i]).convert('RGB'), rng).save(dest/f'{i:05d}_{kind}.jpg', quality=85)
+            rows.append(dict(file=f'{i:05d}_{kind}.jpg', kind=kind))
+    return pd.DataFrame(rows)
+
+def our_flags(dest, files):
+    df = verify(Catalog(dict(file=files, label=''), dest), dict.fromkeys(['tiny','plain'], 'keep'), progress=False).df
+    return pd.DataFrame({f: df[f'is_{f}']=='1' for f in theirs}).set_axis(files)
+
+def their_flags(dest, files):
+    from cleanvision import Imagelab
+    lab = Imagelab(data_path=str(dest))
+    lab.find_issues(dict.fromkeys([*theirs.values(), 'light'], {}), verbose=False)
+    df = lab.issues.set_axis([Path(f).name for f in lab.issues.index]).loc[files]
+    return pd.DataFrame({f: df[f'is_{t}_issue'] for f,t in theirs.items()} | dict(light=df['is_light_issue']))
+
+def compare_flags(dest, posters, args):
+    "How often both set a flag, on posters as they are and on spoilt ones"
+    truth = spoil(dest, posters, args.n, args.each, args.seed)
+    seconds,res = {}, {}
+    for f in (our_flags, their_flags):
+        t = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()): res[f.__name__] = f(dest, truth['file'].tolist())
+        seconds[f.__name__] = round(time.perf_counter()-t, 1)
+    (a,b),real = res.values(), (truth['kind']=='').to_numpy()
+    print(f'{real.sum()} posters as they are; {seconds}')
+    print(pd.DataFrame({f: dict(both=(a[f]&b[f])[real].sum(), ours=(a[f]&~b[f])[real].sum(), cleanvision=(b[f]&~a[f])[real].sum()) for f in theirs}).T.to_string())
+    print(f'cleanvision has one flag more: light, {b["light"][real].sum()} posters\n\nspoilt posters that got their flag, and of all spoilt in another way those that got it too')
+    kind = truth['kind'].str.replace('_rgb', '')
+    print(pd.DataFrame({k: {f'{n}{w}': f'{r[k.removesuffix("_rgb")].to_numpy()[m].mean():.1%}' for n,r in (('ours', a), ('cleanvision', b)) for w,m in (('', truth['kind']==k), (' (other)', ~real&(kind!=k.removesuffix('_rgb'))))}
+                        for k in spoilt}).T.to_string())
+    return pd.concat([truth, *(r.add_prefix(f'{n} ').reset_index(drop=True) for n,r in res.items())], axis=1)
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name,default in (('--n',1000), ('--each',100), ('--seed',0)): ap.add_argument(name, type=int, default=default)
+    for name,what in (('--features', 'ours once more, with candidates by the features of EfficientNet-Lite0'), ('--flags', 'compare the flags of odd images instead')): ap.add_argument(name, action='store_true', help=what)
     ap.add_argument('--csv', help='also write the table here')
     args = ap.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
@@ -87,9 +141,13 @@ def main():
             posters = make_sample(Path(tmp)/'sample', n=args.n).where(kind=['clean','wrong_label']).files
         dest = Path(tmp)/'planted'
         dest.mkdir()
+        if args.flags:
+            df = compare_flags(dest, list(posters), args)
+            if args.csv: df.to_csv(args.csv)
+            return
         truth = plant(dest, list(posters), args.n, args.each, args.seed)
         table = {}
-        for f in (ours, imagededup, cleanvision):
+        for f in (ours, *[ours_with_features]*args.features, imagededup, cleanvision):
             t = time.perf_counter()
             try:
                 with contextlib.redirect_stdout(io.StringIO()): pairs = list(f(dest))

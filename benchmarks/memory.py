@@ -12,7 +12,7 @@ def epoch(keep, bf16, n):
     fp.NO_BAR = True
     if not keep: learner.keep_memory = lambda: False
     cat = split(make_sample(tempfile.mkdtemp(), n=n, seed=1).where(kind='clean'))
-    learn = learner.poster_learner(get_dls(cat, seed=1), 'tf_efficientnet_lite0', bf16=bf16)
+    learn = learner.poster_learner(get_dls(cat, seed=1), 'tf_efficientnet_lite0', precision='bf16' if bf16 else 'fp32')
     learn.unfreeze()
     with learn.no_logging(): learn.fit_one_cycle(1, 1e-3)
     start = time.perf_counter()

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import pandas as pd
 from fastcore.basics import patch
 from .core import *
-from .images import BadImage, decode, flag_names, read_bytes, upright_rgb
+from .images import flag_names
+from .pictures import BadImage, decode, read_bytes, upright_rgb
 from .sources import hash_order
 
 # %% ../nbs/03f_card.ipynb #a2c2bd28

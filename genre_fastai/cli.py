@@ -47,7 +47,7 @@ _Weights = Annotated[str, typer.Option(help="'auto', 'imagenet', 'none' for rand
 _Seed = Annotated[int, typer.Option(help='Same seed, same result')]
 _Frozen = Annotated[int, typer.Option(help='Epochs with the body frozen')]
 _Epochs = Annotated[int, typer.Option(help='Epochs with everything learning')]
-_Rule = Annotated[str, typer.Option(help="What becomes of a flagged row: 'drop' or 'relabel'")]
+_Rule = Annotated[str, typer.Option(help="What is decided: one or more, separated by commas, of drop or relabel (wrong labels), duplicates, contradictions, leaks, flags")]
 _Label = Annotated[str, typer.Option(help='Genre of the addresses')]
 _Out = Annotated[Path, typer.Option(help='File to write')]
 def _weights(s): return None if s.lower()=='none' else s
@@ -168,13 +168,16 @@ def train(
     out:Annotated[Path, typer.Option(help='Folder for the model')],
     arch:_Arch='resnet34', weights:_Weights='auto', frozen_epochs:_Frozen=3, epochs:_Epochs=3,
     lr:Annotated[str, typer.Option(help="Learning rate of the head, or 'find'")]='0.003', seed:_Seed=42, bs:Annotated[int, typer.Option(help='Rows a batch')]=32, path:_Path=None,
+    keep_best:Annotated[Optional[str], typer.Option(help="End with the best epoch by this figure, such as 'accuracy' or 'valid_loss'")]=None,
+    cache:Annotated[bool, typer.Option('--cache', help='Decode the posters once, and keep the pixels for this and later runs')]=False,
+    resume:Annotated[bool, typer.Option('--resume', help='Go on from the last finished epoch of a run that was stopped')]=False,
 ):
-    "Fit frozen, then unfrozen, and save model and card."
+    "Fit frozen, then unfrozen, and save model and card; an epoch that was finished is not lost."
     from genre_fastai.learner import train as fit
     from genre_fastai.inference import save_model
-    recipe = dict(arch=arch, weights=_weights(weights), frozen_epochs=frozen_epochs, unfrozen_epochs=epochs, lr=lr if lr=='find' else float(lr), seed=seed, bs=bs)
-    learn = fit(read_catalog(csv, path), **recipe)
-    print(f'model in {save_model(learn, out, recipe=recipe, history=[{k:v for k,v in h.items() if k!="time"} for h in learn.history])}')
+    learn = fit(read_catalog(csv, path), arch, _weights(weights), frozen_epochs, epochs, lr if lr=='find' else float(lr), seed, bs, cache=cache, keep_best=keep_best, out=out, resume=resume)
+    print(f'model in {save_model(learn, out, history=[{k:v for k,v in h.items() if k!="time"} for h in learn.history])}')
+    (out/'checkpoint.pth').unlink(missing_ok=True) # the model is there now
 
 @app.command()
 def evaluate(
@@ -197,20 +200,23 @@ def evaluate(
 def clean(
     csv:Annotated[Path, typer.Argument(help='A catalog with split; its test rows are left alone')], out:_Out, rule:_Rule='drop',
     journal:Annotated[Optional[Path], typer.Option(help='Apply the decisions of this journal instead of a rule')]=None,
+    force:Annotated[bool, typer.Option('--force', help='Apply what fits of a journal of another catalog')]=False,
     arch:_Arch='tf_efficientnet_lite0', weights:_Weights='auto', seed:_Seed=42, path:_Path=None,
 ):
     "Flag probable label errors out of fold, decide by a rule, and write a new catalog and its journal; or apply a journal."
-    from genre_fastai.clean import apply_decisions, clean_pass, read_decisions
+    from genre_fastai.clean import replay
     cat,log = read_catalog(csv, path), out.with_suffix('.jsonl')
     if out.resolve()==csv.resolve(): raise GenreError(f'{out} is the catalog itself. Give another name, so that there is a way back.')
-    if journal: cleaned,n = apply_decisions(cat, decisions := read_decisions(journal)), len(decisions)
+    if journal: cleaned = replay(cat, journal, force)
     else:
-        log.unlink(missing_ok=True)
-        cleaned,rows,sugg = clean_pass(cat, log, arch, _weights(weights), rule, seed)
-        n = len(sugg)
-        print(f'{n} of {len(rows)} rows flagged; decisions in {log}')
+        from genre_fastai.suggest import clean_pass
+        from genre_fastai.duplicates import find_duplicates
+        pairs = find_duplicates(cat) if {'duplicates','contradictions','leaks'} & {o.strip() for o in rule.split(',')} else None
+        cleaned,sugg = clean_pass(cat, log, arch, _weights(weights), rule, seed, pairs)
+        print(f'{len(sugg)} rows suggested ({", ".join(f"{n} {k}" for k,n in sugg["kind"].value_counts().items()) or "none"}); decisions in {log}')
     cleaned.save(out)
-    print(f'{n} decisions applied; {len(cleaned.ok)} of {len(cleaned)} rows take part; catalog in {out}')
+    changed = (cleaned.df.drop(columns='reason').values!=cat.df.drop(columns='reason', errors='ignore').values).any(1).sum()
+    print(f'{changed} rows changed; {len(cleaned.ok)} of {len(cleaned)} rows take part; catalog in {out}')
 
 @app.command()
 def predict(

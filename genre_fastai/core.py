@@ -116,7 +116,18 @@ def where(self:Catalog,
 @patch(as_prop=True)
 def files(self:Catalog)->L:
     "The path of each row's file, which cannot leave the catalog's folder"
-    return L(safe_path(self.path, f) for f in self.df['file'])
+    return L(_safe_paths(self.path, self.df['file']))
+
+# %% ../nbs/00_core.ipynb #d8c0fa40
+def _safe_paths(root, names):
+    "`safe_path` for many names: a plain file name in a folder that was found safe is safe, unless it is a link"
+    safe = set()
+    for f in names:
+        dir,name = os.path.split(f)
+        if dir not in safe or name.strip() in ('', '.', '..') or '\0' in name or os.path.islink(os.path.join(root, f)): safe_path(root, f)
+        if dir not in safe: safe_path(root, dir or '.')
+        safe.add(dir)
+        yield root/f
 
 # %% ../nbs/00_core.ipynb #06b8eaf3
 @patch

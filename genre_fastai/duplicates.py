@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 from fastcore.parallel import parallel
 from .core import *
-from .images import BadImage, decode, read_bytes, upright_rgb
+from .pictures import BadImage, decode, read_bytes, upright_rgb
 
 # %% ../nbs/03c_duplicates.ipynb #a099365a
 thumb_w,thumb_h = 64,96
@@ -189,33 +189,44 @@ def patch_score(
     B, # (m,96,64)
     mask, # (m,96,64) 1 where A has pixels
     least=5, # A patch shows something if its grey levels deviate by more than this, in either picture
+    reach=0, # Pixels that each patch may be moved by, in every direction
+    share=None, # Not the mean but this quantile, as .2: the likeness that all but a fifth of the patches reach
 )->np.ndarray: # (m,) 1 for the same picture, about 0 for different ones
     "The mean likeness, in structure and in contrast, of the patches that show something"
-    inside,a,b = _patches(mask).all(-1), _patches(A), _patches(B)
-    a,b = a-a.mean(-1, keepdims=True), b-b.mean(-1, keepdims=True)
-    va,vb = (a*a).mean(-1), (b*b).mean(-1)
-    w = inside & (np.maximum(va,vb)>least**2)
-    return (2*(a*b).mean(-1)/(va+vb+8)*w).sum(1)/np.maximum(w.sum(1), 6)
+    centred = lambda X: (o := _patches(X)) - o.mean(-1, keepdims=True)
+    a,b,shifts,like = centred(A), centred(B), range(-reach, reach+1), -1
+    vb = (b*b).mean(-1)
+    shows = _patches(mask).all(-1) & (np.maximum((a*a).mean(-1), vb)>least**2)
+    for dy,dx in ((y,x) for y in shifts for x in shifts):
+        a = centred(np.roll(A, (dy,dx), (1,2)))
+        like = np.maximum(like, 2*(a*b).mean(-1)/((a*a).mean(-1)+vb+8))
+    n = shows.sum(1)
+    if share is None: return (like*shows).sum(1)/np.maximum(n, 6)
+    at = np.sort(np.where(shows, like, 2), 1)[np.arange(len(n)), (share*n).astype(int)]
+    return np.where(n>0, at*np.minimum(n/6, 1), 0)
 
 # %% ../nbs/03c_duplicates.ipynb #a614a421
-def _compare(thumbs, cand, coarse):
+def _compare(thumbs, cand, coarse, fair):
     A,B,box,mir = thumbs[cand[:,1].astype(int)], thumbs[cand[:,2].astype(int)], cand[:,4:].astype(np.float32), cand[:,3]>0
     A[mir],box[mir] = A[mir][:,:,::-1], box[mir][:,[0,1,3,2]]
     box,r = align(_half(A), _half(B), box)
     score = np.zeros(len(cand))
     if (go := r>coarse).any():
         window,mask = stretcher(box[go], thumb_h, thumb_w)
-        score[go] = patch_score(window(A[go]), B[go].astype(np.float32), mask)
+        A,B = window(A[go]), B[go].astype(np.float32)
+        score[go] = s = patch_score(A, B, mask)
+        if (near := s>fair).any(): score[np.flatnonzero(go)[near]] = patch_score(A[near], B[near], mask[near], reach=1, share=.2)
     return np.column_stack([score, box])
 
 def compare(
     thumbs, # (n,96,64)
     cand, # What `candidates` gives
     coarse=.7, # Correlation after the alignment below which a pair is given up
+    fair=.6, # Mean score below which a pair is given up
     chunk=64, # Pairs at a time: bounds the memory
 )->np.ndarray: # (m,5): the score of each candidate, and its best window
     "Lay each pair over one another, and compare it patch by patch"
-    return np.concatenate([np.zeros((0,5)), *_threads(lambda s: _compare(thumbs, cand[s:s+chunk], coarse), range(0, len(cand), chunk))])
+    return np.concatenate([np.zeros((0,5)), *_threads(lambda s: _compare(thumbs, cand[s:s+chunk], coarse, fair), range(0, len(cand), chunk))])
 
 # %% ../nbs/03c_duplicates.ipynb #2f857087
 def _chroma(im, box=(0,0,0,0), mirrored=False):
@@ -272,7 +283,7 @@ def _how(box, mirrored):
 def find_duplicates(
     cat, # Catalog; rows that do not take part are passed over
     features=None, # (rows that take part, d) float array from any model: more candidates
-    min_score=.66, # Pairs below this `patch_score` are no copies
+    min_score=.6, # Pairs below this score of `compare` are no copies
     max_gap=8, # Nor are pairs above this `colour_gap`
     thumbs=None, # What `thumbnails(cat.ok)` gave, where it is at hand
     n_workers=None, # Threads for decoding

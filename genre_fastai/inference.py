@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/inference.html.md"""
 __all__ = ['model_card', 'save_model', 'Predictor', 'load_model', 'why_bad']
 
 # %% ../nbs/30_inference.ipynb #54d864d8
-import json
+import json, platform
 from fastai.vision.all import *
 from safetensors.torch import save_file, load_file
 from . import __version__
@@ -25,12 +25,12 @@ def model_card(
 )->dict:
     "What is needed to build the network again, and where it came from"
     import timm, torchvision, fastai
-    resize = first(learn.dls.valid.after_item.fs, risinstance(Resize))
-    cat = learn.dls.cat
+    (size,method),cat = dls_shape(learn.dls),learn.dls.cat
+    run = {k:getattr(learn, k) for k in ('recipe','seconds') if hasattr(learn, k)}
     return dict(format=1, arch=learn.loaded.arch, weights=learn.loaded.weights, stats=[list(map(float, o)) for o in learn.loaded.stats],
-                vocab=list(learn.dls.vocab), multi=cat.multi, size=list(resize.size[::-1]), method=str(resize.method),
+                vocab=list(learn.dls.vocab), multi=cat.multi, size=list(size), method=method, device=learn.dls.device.type,
                 catalog=cat.hash, rows=cat.df['split'].value_counts().to_dict(),
-                versions=dict(genre_fastai=__version__, fastai=fastai.__version__, torch=str(torch.__version__), torchvision=str(torchvision.__version__), timm=timm.__version__), **extra)
+                versions=dict(python=platform.python_version(), genre_fastai=__version__, fastai=fastai.__version__, torch=str(torch.__version__), torchvision=str(torchvision.__version__), timm=timm.__version__), valid=PosterInterpretation.from_learner(learn).scores(), **{**run, **extra})
 
 # %% ../nbs/30_inference.ipynb #5b5122cf
 def save_model(
@@ -72,7 +72,7 @@ def load_model(
     file = path/'model.safetensors'
     if not file.is_file() or sha256_file(file)!=card['sha256']:
         raise GenreError(f'{file} is not the file that its card describes (missing, half-copied, or of another model). Copy the folder again.')
-    model,_,_ = poster_model(card['arch'], len(card['vocab']), weights=None)
+    model,_,_ = poster_model(card['arch'], len(card['vocab']), weights=None, size=card['size'])
     model.load_state_dict(load_file(file))
     return Predictor(model, card)
 

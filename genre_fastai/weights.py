@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 import timm, torch, torchvision
 from fastai.vision.all import imagenet_stats
+from .cnn import PosterCNN
 from .core import GenreError, sha256_file
 
 # %% ../nbs/09_weights.ipynb #2a790c61
 lite0 = 'tf_efficientnet_lite0'
 
 def arch_name(
-    arch, # A function of torchvision, or a name of torchvision or timm
-)->str: # A name that torchvision or timm knows
+    arch, # A function of torchvision, a name of torchvision or timm, or `PosterCNN`
+)->str: # A name that `load_arch` knows
     "The name of an architecture, or a `GenreError` with the nearest names"
     import difflib
     name = arch if isinstance(arch, str) else getattr(arch, '__name__', str(arch))
-    known = torchvision.models.list_models(module=torchvision.models) + timm.list_models()
+    known = ['PosterCNN'] + torchvision.models.list_models(module=torchvision.models) + timm.list_models()
     if name in known: return name
     near = ', '.join(difflib.get_close_matches(name, known, 4)) or 'resnet34, resnet50, ' + lite0
     raise GenreError(f'There is no architecture {name!r}. Near it: {near}.')
@@ -32,8 +33,8 @@ def arch_name(
 def is_timm(
     name:str # Name of an architecture
 )->bool:
-    "Is this architecture built by timm (not by torchvision)?"
-    return name not in torchvision.models.list_models(module=torchvision.models)
+    "Is this architecture built by timm (not by torchvision, nor here)?"
+    return name!='PosterCNN' and name not in torchvision.models.list_models(module=torchvision.models)
 
 # %% ../nbs/09_weights.ipynb #7b2c30e6
 def check_hash(
@@ -121,9 +122,11 @@ class Loaded:
 _tell = functools.cache(print) # once a process, however many networks are built
 
 def _build(name):
+    if name=='PosterCNN': return PosterCNN()
     return timm.create_model(name) if is_timm(name) else torchvision.models.get_model(name, weights=None)
 
 def _stats(name):
+    if name=='PosterCNN': return [0.]*3, [1.]*3 # plain numbers between 0 and 1
     if not is_timm(name): return imagenet_stats
     cfg = timm.get_pretrained_cfg(name)
     return (list(cfg.mean), list(cfg.std)) if cfg else imagenet_stats
@@ -144,7 +147,8 @@ def load_arch(
 )->Loaded:
     "Build an architecture and load its weights, as the table above says"
     name = arch_name(arch)
-    if weights is None: return Loaded(name, _build(name), 'random', _stats(name))
+    if name=='PosterCNN' and weights=='imagenet': raise GenreError('There are no ImageNet weights for PosterCNN. Give `weights=None` (--weights none), or another `arch`.')
+    if weights is None or (name=='PosterCNN' and weights=='auto'): return Loaded(name, _build(name), 'random', _stats(name))
     if weights not in ('auto', 'imagenet'):
         model = _build(name)
         _load_state(model, read_weights(weights), str(weights))

@@ -3,12 +3,11 @@ import functools, http.server, io, os, random, struct, threading, tracemalloc, w
 from collections import Counter
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
-import PIL
 from PIL import Image
 from genre_fastai.catalog import *
 from genre_fastai.core import Catalog, GenreError, posters_path
 from genre_fastai.duplicates import candidates, compare
-from genre_fastai.images import BadImage, decode
+from genre_fastai.pictures import BadImage, decode
 from genre_fastai.sample import make_sample
 
 @pytest.fixture(scope='module')
@@ -31,9 +30,9 @@ def test_every_planted_copy_is_found(truth, blind, pairs):
     for kind,n in planted.items(): assert found[kind] >= n*(.95 if kind in ('exact_duplicate','cross_class_duplicate','reencoded','resized') else .9), (kind, found[kind], n)
 
 def test_few_false_pairs(truth, pairs):
-    "Drawn posters share templates, so a pair in 200 may be alike in drawing, colours and title; real ones are counted by the benchmark"
+    "Fewer than one false pair in a thousand posters: none here, though drawn posters share templates"
     film = truth.df['film']
-    assert sum(film[a]!=film[b] for a,b in zip(pairs['a'], pairs['b'])) <= len(truth)/200
+    assert sum(film[a]!=film[b] for a,b in zip(pairs['a'], pairs['b'])) < max(1, len(truth)/1000)
 
 def test_flags_match_what_was_planted(truth, blind):
     for kind,flag in (('cmyk','cmyk'), ('alpha','alpha'), ('exif','rotated'), ('tiny','tiny'), ('grey','grey')):
@@ -69,15 +68,15 @@ def jpeg(seed=0, size=(60,90)):
     return b.getvalue()
 
 @pytest.mark.parametrize('name,data,why', [
-    ('empty', b'', 'empty'), ('html', b'  <!DOCTYPE HTML><title>x', 'HTML'), ('svg', b'<?xml version="1.0"?><svg>', 'SVG'), ('text', b'hello', 'not an image'), ('eps', b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 'not an image'),
-    ('bomb', png_bomb(20_000, 20_000), 'too many pixels'), ('large', png_bomb(9_000, 9_000), 'too many pixels'), ('cut', jpeg()[:-700], 'damaged'), ('zeros', jpeg()[:300]+bytes(3000), 'damaged' if int(PIL.__version__.split('.')[0])>=13 else 'not an image'), ('huge', jpeg()+bytes(2_000_000), 'too many bytes')])
+    ('empty', b'', 'empty'), ('html', b'  <!DOCTYPE HTML><title>x', 'html'), ('svg', b'<?xml version="1.0"?><svg>', 'svg'), ('text', b'hello', 'text'), ('pdf', b'%PDF\0\1', 'not-image'), ('eps', b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 'text'),
+    ('bomb', png_bomb(20_000, 20_000), 'too-many-pixels'), ('large', png_bomb(9_000, 9_000), 'too-many-pixels'), ('cut', jpeg()[:-700], 'truncated'), ('zeros', jpeg()[:300]+bytes(3000), 'damaged'), ('huge', jpeg()+bytes(2_000_000), 'too-large')])
 def test_bad_files_get_their_reason(tmp_path, name, data, why):
     (tmp_path/'good.jpg').write_bytes(jpeg(1))
     (tmp_path/f'{name}.jpg').write_bytes(data)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', Image.DecompressionBombWarning)
         df = verify(Catalog(dict(file=[f'{name}.jpg','good.jpg'], label='x'), tmp_path), dict(tiny='keep'), max_bytes=1_000_000, progress=False).df
-    assert df['status'].tolist()==['failed','ok'] and why in df['reason'][0]
+    assert df['status'].tolist()==['failed','ok'] and df['reason'][0].startswith(f'{why}: ')
 
 def test_files_outside_the_folder(tmp_path):
     (tmp_path/'in').mkdir()
@@ -184,7 +183,7 @@ def test_memory_of_many_posters():
     c = candidates(thumbs)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    hits = c[compare(thumbs, c)[:,0]>.66]
+    hits = c[compare(thumbs, c)[:,0]>.6]
     assert peak<400e6 and [sorted(map(int, r[1:3])) for r in hits]==[[0,2999]]
 
 # --- articles

@@ -29,6 +29,7 @@ def build(path=root/'nbs/index.ipynb'):
     exp = MarkdownExporter(config=conf)
     exp.register_preprocessor(TagRemovePreprocessor(config=conf), enabled=True)
     text,res = exp.from_notebook_node(nb, resources=dict(output_files_dir=pics))
+    text = re.sub(rf'\]\((?![\w+.-]+:|[#/]|{pics})', '](nbs/', text) # the notebook's links start in nbs, those of the README one folder above
     text = '<!-- Built from nbs/index.ipynb by `make readme`. Edit that. -->\n\n' + re.sub(r'\n{3,}', '\n\n', text).strip() + '\n'
     return text, {Path(k).name:v for k,v in res.get('outputs', {}).items()}
 

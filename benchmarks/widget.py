@@ -1,0 +1,97 @@
+"The cleaner on many posters in a real JupyterLab, in headless Chromium: seconds to the first page (beside fastai's cleaner, alternating), milliseconds to a mark, memory while paging"
+import argparse, json, os, statistics, sys, tempfile, time
+from pathlib import Path
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'tests'))
+from labsite import Page, chromium, notebook, server, wait
+
+setup = '''import os, warnings; warnings.filterwarnings('ignore')
+import pandas as pd
+from fastai.vision.all import *
+from fastai.vision.widgets import ImagesCleaner
+from genre_fastai.core import *
+from genre_fastai.widgets import *
+cat = read_catalog('catalog.csv')
+odd = cat.where(split='train').df['file'][::5]
+sugg = pd.DataFrame(dict(file=odd, action='relabel', suggested=cat.classes[0], reason='confident learning'))
+def rss(): return int(next(o for o in open('/proc/self/status') if o.startswith('VmRSS')).split()[1])/1024
+kept = []'''
+ours = "kept.append(ImageCleaner(cat, 'cleaning.jsonl', sugg)); kept[-1]"
+fastais = "c = ImagesCleaner(cat.classes, max_n=24); c.set_fns(cat.files); c"
+
+def posters(root, n):
+    "`n` files, links to some hundred drawn posters"
+    from genre_fastai.core import Catalog
+    from genre_fastai.sample import make_sample
+    drawn = make_sample(root/'drawn', n=100, seed=1, size=(500,750)).where(kind='clean')
+    (root/'posters').mkdir()
+    for i in range(n): os.link(drawn.files[i%len(drawn)], root/f'posters/{i:05d}.jpg')
+    Catalog(dict(file=[f'posters/{i:05d}.jpg' for i in range(n)], label=[drawn.df['label'][i%len(drawn)] for i in range(n)], split=['train' if i%5 else 'valid' for i in range(n)]), root).save(root/'catalog.csv')
+
+def run(p, cell):
+    "Run the `cell`-th cell, and give the seconds until its output shows 24 pictures"
+    js = '''const [cell, done] = arguments, nb = [...jupyterapp.shell.widgets('main')].find(o => o.sessionContext), start = performance.now();
+      nb.content.activeCellIndex = cell;
+      const out = nb.content.widgets[cell].outputArea.node, old = new Set(out.querySelectorAll('img'));
+      const tick = () => { const n = [...out.querySelectorAll('img')].filter(o => !old.has(o) && o.complete && o.naturalWidth).length;
+        n >= 24 ? done((performance.now() - start)/1000) : performance.now() - start > 60000 ? done(null) : requestAnimationFrame(tick); };
+      jupyterapp.commands.execute('notebook:run-cell'); tick();'''
+    return p.d.execute_async_script(js, cell)
+
+def value(p, code):
+    "What the kernel says to `code`"
+    js = '''const [code, done] = arguments, k = [...jupyterapp.shell.widgets('main')].find(o => o.sessionContext).sessionContext.session.kernel;
+      const f = k.requestExecute({code: '', user_expressions: {x: code}}); f.done.then(r => done(r.content.user_expressions.x.data['text/plain']))'''
+    return float(p.d.execute_async_script(js, code))
+
+def mark(p):
+    "Milliseconds from a key to the painted mark, and to Python's answer that it is in the journal"
+    js = '''const done = arguments[0], root = document.querySelector('.gc-root'), card = root.querySelector('.gc-card[data-file]:not([data-mark=keep])'), left = root.querySelector('.gc-left').textContent;
+      card.focus(); const start = performance.now(); let painted = 0;
+      const tick = () => { if (!painted && card.dataset.mark === 'keep') painted = performance.now() - start;
+        root.querySelector('.gc-left').textContent !== left ? done([painted, performance.now() - start]) : requestAnimationFrame(tick); };
+      card.dispatchEvent(new KeyboardEvent('keydown', {key: 'k', bubbles: true, composed: true})); tick();'''
+    return p.d.execute_async_script(js)
+
+def browser_memory(d):
+    d.execute_cdp_cmd('HeapProfiler.collectGarbage', {})
+    m = {o['name']:o['value'] for o in d.execute_cdp_cmd('Performance.getMetrics', {})['metrics']}
+    return m['JSHeapUsedSize']/2**20, int(m['Nodes'])
+
+def main(n, rounds, pages):
+    with tempfile.TemporaryDirectory() as tmp:
+        root = Path(tmp)
+        posters(root, n)
+        notebook(root/'nb.ipynb', [setup, fastais, ours])
+        with server(root) as url, chromium() as d:
+            d.set_script_timeout(120)
+            p = Page(d)
+            p.open(f'{url}/lab/tree/nb.ipynb')
+            p.js("[...jupyterapp.shell.widgets('main')].find(o => o.sessionContext).content.activeCellIndex = 0")
+            p.command('notebook:run-cell')
+            wait(lambda: value(p, 'len(kept)')==0, 'the imports', 120)
+            times = [(run(p, 1), run(p, 2)) for _ in range(rounds)]
+            for a,b in times: print(f'first page of {n:,} posters: fastai {a:.2f} s, ours {b:.2f} s, ratio {a/b:.1f}', flush=True)
+            print(f'median: fastai {statistics.median(a for a,_ in times):.2f} s, ours {statistics.median(b for _,b in times):.2f} s; ratio {min(a/b for a,b in times):.1f} to {max(a/b for a,b in times):.1f}')
+            ms = [mark(p) for _ in range(20)]
+            for name,o in zip(('painted', 'in the journal'), zip(*ms)): print(f'mark {name}: median {statistics.median(o):.0f} ms, worst {max(o):.0f} ms')
+            p.choose('reason', '')
+            wait(lambda: p.total()==f'{n:,} posters', 'all posters')
+            d.execute_cdp_cmd('Performance.enable', {})
+            secs = []
+            for i in range(pages+1):
+                if i in (0, pages//4, pages//2, 3*pages//4, pages):
+                    heap,nodes = browser_memory(d)
+                    print(f'after {i:3d} pages: kernel {value(p, "rss()"):.0f} MB, browser heap {heap:.0f} MB, {nodes:,} nodes', flush=True)
+                start = time.perf_counter()
+                d.execute_async_script('''const done = arguments[0], root = document.querySelector('.gc-root'), old = root.querySelector('.gc-rank').textContent; root.querySelector('.gc-next').click();
+                  const tick = () => root.querySelector('.gc-rank').textContent !== old && root.querySelectorAll('.gc-card img.gc-there').length === 24 ? done() : requestAnimationFrame(tick); tick();''')
+                secs.append(time.perf_counter()-start)
+            print(f'a page turned: median {statistics.median(secs)*1000:.0f} ms, worst {max(secs)*1000:.0f} ms')
+
+if __name__=='__main__':
+    ap = argparse.ArgumentParser(description=__doc__)
+    ap.add_argument('--n', type=int, default=10_000, help='posters')
+    ap.add_argument('--rounds', type=int, default=5)
+    ap.add_argument('--pages', type=int, default=120, help='pages to turn')
+    args = ap.parse_args()
+    main(args.n, args.rounds, args.pages)

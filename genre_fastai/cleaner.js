@@ -1,0 +1,416 @@
+// The browser's side of ImageCleaner (nbs/22_widgets.ipynb). It asks Python for pages and pictures, and tells it of marks; it keeps nothing that Python does not know.
+// All texts go in by textContent: they come from catalogs, and those from anywhere.
+
+const make = (tag, cls, text, attrs) => {
+  const el = document.createElement(tag);
+  if (cls) el.className = cls;
+  if (text !== undefined && text !== null) el.textContent = text;
+  for (const [k, v] of Object.entries(attrs || {})) if (v !== null && v !== false) el.setAttribute(k, v);
+  return el;
+};
+const button = (cls, text, label, onclick, attrs) => {
+  const b = make('button', 'gc-btn ' + cls, text, {type: 'button', 'aria-label': label, title: label, ...attrs});
+  b.addEventListener('click', onclick);
+  return b;
+};
+const percent = v => v === null ? '' : Math.round(v * 100) + ' %';
+const words = {keep: 'kept', delete: 'deleted', relabel: 'relabelled', add_label: 'relabelled', remove_label: 'relabelled', copy_of: 'copy', drop: 'deleted', left: 'left'};
+const marks = {keep: 'keep', delete: 'delete', drop: 'delete', copy_of: 'delete', relabel: 'relabel', add_label: 'relabel', remove_label: 'relabel'};
+const help = {grid: [['arrows', 'move'], ['K', 'keep'], ['D', 'delete'], ['A', 'accept the proposal'], ['1–9', 'label'], ['R', 'choose label'], ['U', 'undo'], ['⇧U', 'redo'], ['N P', 'page'], ['Enter', 'enlarge']],
+  pairs: [['arrows', 'move'], ['L', 'delete left'], ['R', 'delete right'], ['K', 'keep both'], ['U', 'undo'], ['⇧U', 'redo'], ['N P', 'page'], ['Enter', 'enlarge']]};
+
+function render({model, el}) {
+  const id = Math.random().toString(36).slice(2);
+  let info = null, view = 'grid', page = 0, pages = 1, filters = {}, rows = [], items = [], cur = 0, seq = 0, timer = 0, hadFocus = false;
+  let urls = []; // of the pictures of this page: set free with the next
+
+  const ask = m => {
+    clearTimeout(timer);
+    timer = setTimeout(() => say('Python has not answered yet: the kernel is busy, or it was restarted. In the latter case run the cell again; the marks are in the journal.', 'wait'), 5000);
+    try { model.send({...m, id}); } catch (e) { say('There is no connection to Python. Run the cell again; the marks are in the journal.', 'error'); }
+  };
+
+  // ---- the frame
+  const root = make('div', 'gc-root', null, {role: 'region', 'aria-label': 'Image cleaner'});
+  const bar = make('div', 'gc-bar'), tools = make('div', 'gc-bar gc-tools'), note = make('div', 'gc-note', '', {'aria-live': 'polite'});
+  const grid = make('div', 'gc-grid'), foot = make('div', 'gc-bar gc-foot'), keys = make('div', 'gc-keys');
+  const counts = make('div', 'gc-counts', null, {'aria-live': 'polite'}), meter = make('div', 'gc-meter', null, {role: 'progressbar', 'aria-label': 'decided'});
+  meter.append(make('i'));
+  const tabs = make('div', 'gc-tabs', null, {role: 'tablist'});
+  const big = make('dialog', 'gc-big', null, {'aria-label': 'Enlarged poster'});
+  root.append(bar, meter, tools, note, grid, foot, keys, big);
+  el.append(root);
+
+  const say = (text, kind) => {
+    note.textContent = text || '';
+    note.className = 'gc-note' + (text ? ' gc-' + (kind || 'info') : '');
+    note.setAttribute('role', kind === 'error' ? 'alert' : 'status');
+  };
+
+  const choice = (name, label, options) => {
+    const s = make('select', 'gc-select', null, {'aria-label': label, title: label, name});
+    for (const [v, t] of options) s.append(make('option', '', t, {value: v}));
+    s.value = filters[name] || '';
+    s.addEventListener('change', () => { filters = {...filters, [name]: s.value}; go(0); });
+    return s;
+  };
+  const each = (list, all) => [['', all], ...list.map(o => [o, o])];
+
+  const frame = () => {
+    tabs.replaceChildren();
+    for (const [v, t] of [['grid', 'Posters'], ['pairs', 'Duplicates ' + info.pairs]]) {
+      if (v === 'pairs' && !info.pairs) continue;
+      const b = button('gc-tab', t, t, () => { view = v; frame(); go(0); }, {role: 'tab', 'aria-selected': view === v ? 'true' : 'false'});
+      tabs.append(b);
+    }
+    bar.replaceChildren(tabs, counts, make('span', 'gc-space'),
+      button('gc-undo', '↶ Undo', 'Undo the last decision (U)', () => ask({ask: 'undo'})), button('gc-redo', '↷ Redo', 'Redo (Shift U)', () => ask({ask: 'redo'})));
+    const pagers = [0, 1].map(() => {
+      const p = make('div', 'gc-pager', null, {role: 'group', 'aria-label': 'Pages'});
+      const number = make('input', 'gc-number', null, {type: 'number', min: 1, 'aria-label': 'Page'});
+      number.addEventListener('change', () => go(number.value - 1));
+      p.append(button('gc-prev', '‹', 'Previous page (P)', () => go(page - 1)), number, make('span', 'gc-of'), button('gc-next', '›', 'Next page (N)', () => go(page + 1)));
+      return p;
+    });
+    tools.replaceChildren();
+    if (view === 'grid') tools.append(
+      choice('reason', 'Reason', [['', 'all posters'], ['suggested', 'suggested (' + info.suggested + ')'], ...info.reasons.map(o => [o, o])]),
+      choice('label', 'Class', each(info.classes, 'every class')),
+      choice('split', 'Split', each(info.splits, 'every split')),
+      choice('decided', 'Decided', [['', 'decided or not'], ['undecided', 'undecided'], ['decided', 'decided'], ['keep', 'kept'], ['delete', 'deleted'], ...(info.multi ? [] : [['relabel', 'relabelled']])]));
+    tools.append(button('gc-fresh', '⟳', 'Make the list again, with the decisions of other sessions', () => go(0, true)), make('span', 'gc-total'), make('span', 'gc-space'), pagers[0]);
+    foot.replaceChildren(make('span', 'gc-journal', 'journal: ' + info.journal), make('span', 'gc-space'), pagers[1]);
+    keys.replaceChildren(...help[view].map(([k, t]) => { const s = make('span'); s.append(make('kbd', '', k), ' ' + t); return s; }));
+  };
+
+  const tally = c => {
+    const sums = {};
+    for (const [k, n] of Object.entries(c)) if (k !== 'left' && n) sums[words[k] || k] = (sums[words[k] || k] || 0) + n;
+    const done = Object.values(sums).reduce((a, b) => a + b, 0);
+    counts.replaceChildren(...Object.entries(sums).map(([w, n]) => make('span', 'gc-count gc-' + w, n + ' ' + w)), make('b', 'gc-count gc-left', c.left + ' left'));
+    const share = done + c.left ? done / (done + c.left) : 0;
+    meter.firstChild.style.width = (share * 100) + '%';
+    meter.setAttribute('aria-valuenow', Math.round(share * 100));
+  };
+
+  // ---- pages
+  const go = (p, fresh) => {
+    hadFocus = hadFocus || grid.contains(document.activeElement) || big.open;
+    seq += 1;
+    grid.classList.add('gc-loading');
+    grid.setAttribute('aria-busy', 'true');
+    ask({ask: 'page', view, page: p > 0 ? p : 0, filters, fresh: !!fresh, seq});
+  };
+
+  const skeleton = n => grid.replaceChildren(...Array.from({length: n}, () => make('div', 'gc-card gc-empty-card')));
+
+  const show = m => {
+    ({view, page, pages, rows} = m);
+    grid.classList.remove('gc-loading');
+    grid.setAttribute('aria-busy', 'false');
+    grid.className = view === 'grid' ? 'gc-grid' : 'gc-grid gc-pairs';
+    items = rows.map(r => view === 'grid' ? card(r) : pair(r));
+    if (items.length) grid.replaceChildren(...items.map(o => o.el));
+    else grid.replaceChildren(make('div', 'gc-nothing', m.filters.decided === 'undecided' ? 'Nothing is left here: every poster of this choice is decided.' : 'No poster passes these filters. Choose others above.'));
+    for (const n of root.querySelectorAll('.gc-number')) { n.value = page + 1; n.max = pages; }
+    for (const n of root.querySelectorAll('.gc-of')) n.textContent = 'of ' + pages.toLocaleString('en');
+    for (const b of root.querySelectorAll('.gc-prev')) b.disabled = page === 0;
+    for (const b of root.querySelectorAll('.gc-next')) b.disabled = page >= pages - 1;
+    const total = tools.querySelector('.gc-total');
+    if (total) total.textContent = m.total.toLocaleString('en') + (view === 'grid' ? (m.total === 1 ? ' poster' : ' posters') : (m.total === 1 ? ' pair' : ' pairs'));
+    tally(m.counts);
+    cur = 0;
+    items.forEach((o, i) => { o.el.tabIndex = i ? -1 : 0; });
+    if (hadFocus && items.length) { focus(0); }
+    hadFocus = false;
+    urls.forEach(u => URL.revokeObjectURL(u));
+    urls = [];
+    const files = [...new Set(items.flatMap(o => o.parts.map(p => p.row.file)))];
+    for (let i = 0; i < files.length; i += 8) ask({ask: 'pictures', files: files.slice(i, i + 8), seq});
+  };
+
+  const parts = () => items.flatMap(o => o.parts);
+  const pictures = (m, buffers) => {
+    m.files.forEach((f, i) => {
+      const imgs = m.large ? [big.querySelector('img')].filter(o => o && o.dataset.file === f) : parts().filter(p => p.row.file === f).map(p => p.img);
+      if (!imgs.length) return;
+      urls.push(URL.createObjectURL(new Blob([buffers[i]], {type: 'image/jpeg'})));
+      for (const img of imgs) { img.onload = () => img.classList.add('gc-there'); img.src = urls[urls.length - 1]; }
+    });
+    for (const [f, why] of Object.entries(m.errors)) for (const p of parts()) if (p.row.file === f) { p.pic.classList.add('gc-broken'); p.pic.dataset.why = why; }
+  };
+
+  // ---- one poster: picture, what is known of it, and its mark
+  const poster = row => {
+    const pic = make('div', 'gc-pic'), img = make('img', '', null, {alt: 'Poster ' + row.name + ', label ' + (row.was.join(', ') || 'none'), draggable: 'false'});
+    const flag = make('span', 'gc-flag');
+    pic.append(img, make('span', 'gc-rank', '#' + row.n), flag);
+    if (row.state.frozen) pic.append(make('span', 'gc-lock', 'test', {title: 'Test rows are frozen: a test set that is cleaned flatters'}));
+    const label = make('div', 'gc-label'), text = make('div', 'gc-text');
+    const named = make('div', 'gc-pred');
+    named.append(label, make('span', 'gc-dim', percent(row.prob_label), {title: 'probability of the label'}));
+    text.append(named);
+    if (row.pred) {
+      const p = make('div', 'gc-pred', null, {title: 'What the model says'});
+      const says = make('span', 'gc-says', null, {title: row.pred.split('|').join(', ')});
+      says.append(make('span', 'gc-dim gc-model', 'model '), row.pred.split('|').join(', '));
+      p.append(says, make('b', '', percent(row.prob)));
+      if (row.prob !== null) { const m = make('i', 'gc-prob'); m.style.setProperty('--p', row.prob); p.append(m); }
+      text.append(p);
+    }
+    if (row.why) text.append(make('div', 'gc-why', row.why, {title: row.why}));
+    const meta = make('div', 'gc-meta');
+    const add = (t, title) => t && meta.append(make('span', '', t, {title}));
+    add(row.loss === null ? '' : 'loss ' + row.loss.toFixed(2), 'loss: how much the label surprises the model');
+    add(row.split, 'split');
+    add(row.rank ? 'rank ' + row.rank : '', 'rank in the search');
+    add(row.size, 'pixels');
+    if (row.url) meta.append(make('a', '', 'source', {href: row.url, target: '_blank', rel: 'noopener noreferrer', title: row.url}));
+    text.append(meta, make('div', 'gc-file', row.name, {title: row.file}));
+    const part = {row, pic, img, flag, label, text};
+    pic.addEventListener('click', () => enlarge(part));
+    return part;
+  };
+
+  const paint = (part, host) => {
+    const s = part.row.state, kind = marks[s.action] || '';
+    const was = part.row.was, now = s.labels, same = was.join('|') === now.join('|');
+    host.dataset.mark = kind;
+    host.dataset.action = s.action;
+    part.flag.textContent = {keep: '✓ kept', delete: s.action === 'copy_of' ? '✕ copy' : '✕ deleted', relabel: '✎ relabelled'}[kind] || '';
+    part.label.replaceChildren(...(same ? [make('b', '', was.join(', ') || 'no label')] : [make('s', '', was.join(', ') || 'no label'), ' ', make('span', 'gc-to', '→'), ' ', make('b', 'gc-now', now.join(', ') || 'no label')]));
+  };
+
+  const spoken = r => ['Poster ' + r.n, r.name, 'label ' + (r.state.labels.join(', ') || 'none'), r.pred && 'predicted ' + r.pred + ' ' + percent(r.prob), r.why, words[r.state.action] || 'undecided', r.state.frozen && 'test row, frozen'].filter(Boolean).join(', ');
+
+  const card = row => {
+    const node = make('div', 'gc-card', null, {role: 'group', 'data-file': row.file}), p = poster(row), acts = make('div', 'gc-acts');
+    const item = {el: node, parts: [p], row};
+    node.append(p.pic, p.text, acts);
+    const off = row.state.frozen, disabled = off ? '' : null;
+    const keep = button('gc-keep', 'Keep', 'Keep ' + row.name, () => mark(item, 'keep'), {disabled}), del = button('gc-delete', 'Delete', 'Delete ' + row.name, () => mark(item, 'delete'), {disabled});
+    acts.append(keep, del);
+    let select = null, boxes = [];
+    if (info.multi) {
+      const set = make('div', 'gc-boxes', null, {role: 'group', 'aria-label': 'Labels of ' + row.name});
+      const first = o => row.was.includes(o) ? 0 : row.pred.split('|').includes(o) ? 1 : 2;
+      for (const c of [...info.classes].sort((a, b) => first(a) - first(b))) {
+        const b = make('input', '', null, {type: 'checkbox', 'aria-label': c + ' for ' + row.name, value: c, disabled}), l = make('label', 'gc-box');
+        l.append(b, make('span', '', c));
+        b.addEventListener('change', () => toggle(item, c));
+        boxes.push(b);
+        set.append(l);
+      }
+      acts.append(set);
+    } else {
+      select = make('select', 'gc-select gc-relabel', null, {'aria-label': 'Relabel ' + row.name, disabled});
+      select.append(make('option', '', 'relabel …', {value: ''}), ...info.classes.map(c => make('option', '', c, {value: c})));
+      select.addEventListener('change', () => { if (select.value) mark(item, 'relabel', select.value); node.focus(); });
+      acts.append(select);
+    }
+    if (row.fix && !off && propose(item)) {
+      const [action, label] = propose(item), name = action === 'copy_of' ? label.split('/').pop() : label.split('|').join(', ');
+      const t = action === 'relabel' ? '→ ' + name : action.replace('_', ' ') + (name ? ' ' + name : '');
+      item.fix = button('gc-fix', t, 'Accept the proposal (A): ' + t, () => accept(item));
+      acts.append(item.fix);
+    }
+    item.paint = () => {
+      paint(p, node);
+      node.setAttribute('aria-label', spoken(row));
+      keep.setAttribute('aria-pressed', row.state.action === 'keep');
+      del.setAttribute('aria-pressed', marks[row.state.action] === 'delete');
+      if (select) select.value = row.state.action === 'relabel' ? row.state.labels[0] || '' : '';
+      for (const b of boxes) b.checked = row.state.labels.includes(b.value);
+    };
+    item.select = select || boxes[0];
+    node.addEventListener('focusin', () => at(items.indexOf(item)));
+    item.paint();
+    return item;
+  };
+
+  const pair = r => {
+    const node = make('div', 'gc-pair', null, {role: 'group', 'data-pair': r.n}), a = poster(r.a), b = poster(r.b);
+    const item = {el: node, parts: [a, b], row: r};
+    const sides = [a, b].map(p => { const d = make('div', 'gc-side', null, {'data-file': p.row.file}); d.append(p.pic, p.text); return d; });
+    const mid = make('div', 'gc-mid'), nameOf = p => p.row.name;
+    mid.append(make('b', '', r.kind), make('span', '', r.how), make('span', '', r.score === null ? '' : 'score ' + r.score));
+    if (r.a.was.join('|') !== r.b.was.join('|')) mid.append(make('span', 'gc-clash', 'labels differ'));
+    const left = button('gc-delete', '✕ left', 'Delete the left one, ' + nameOf(a), () => mark(item, 'left'), {disabled: r.a.state.frozen ? '' : null});
+    const both = button('gc-keep', '✓ both', 'Keep both', () => mark(item, 'both'));
+    const right = button('gc-delete', '✕ right', 'Delete the right one, ' + nameOf(b), () => mark(item, 'right'), {disabled: r.b.state.frozen ? '' : null});
+    const acts = make('div', 'gc-acts');
+    acts.append(left, both, right);
+    mid.append(acts);
+    node.append(sides[0], mid, sides[1]);
+    item.paint = () => {
+      paint(a, sides[0]);
+      paint(b, sides[1]);
+      node.setAttribute('aria-label', 'Pair ' + r.n + ': ' + spoken(r.a) + '; and ' + spoken(r.b));
+      node.dataset.mark = sides.some(s => s.dataset.mark) ? 'done' : '';
+    };
+    node.addEventListener('focusin', () => at(items.indexOf(item)));
+    item.paint();
+    return item;
+  };
+
+  // ---- marks: painted at once, sent to Python, and painted again as Python says
+  const tell = (row, action, more, state) => {
+    row.state = {...row.state, action, ...state};
+    ask({ask: 'mark', file: row.file, action, ...more});
+  };
+  const frozen = row => { if (row.state.frozen) say(row.name + ' is a test row. Test rows are frozen: a test set that is cleaned flatters.', 'error'); return row.state.frozen; };
+  const mark = (item, action, label) => {
+    say('');
+    if (view === 'pairs') {
+      const {a, b} = item.row, [gone, stays] = action === 'left' ? [a, b] : [b, a];
+      if (action === 'both') [a, b].forEach(o => o.state.frozen || tell(o, 'keep', {}, {labels: o.was}));
+      else if (!frozen(gone)) tell(gone, 'copy_of', {other: stays.file});
+    } else {
+      if (frozen(item.row)) return;
+      tell(item.row, action, label ? {label} : {}, action === 'relabel' ? {labels: label.split('|')} : action === 'keep' ? {labels: item.row.was} : {});
+    }
+    repaint();
+  };
+  const toggle = (item, c) => {
+    if (frozen(item.row)) return;
+    const has = item.row.state.labels.includes(c);
+    tell(item.row, has ? 'remove_label' : 'add_label', {label: c}, {labels: has ? item.row.state.labels.filter(o => o !== c) : [...item.row.state.labels, c]});
+    repaint();
+  };
+  const propose = item => {
+    const f = item.row.fix;
+    if (!f) return null;
+    if (['relabel', 'add_label', 'remove_label'].includes(f.action)) return f.label.split('|').every(o => info.classes.includes(o)) ? [f.action, f.label] : null;
+    return ['delete', 'drop'].includes(f.action) ? ['delete', ''] : f.action === 'keep' ? ['keep', ''] : f.action === 'copy_of' ? ['copy_of', f.label] : null;
+  };
+  const accept = item => {
+    const [action, label] = propose(item) || [];
+    if (!action) return say('There is no proposal for this poster.');
+    if (action === 'add_label' || action === 'remove_label') { if (item.row.state.labels.includes(label) === (action === 'remove_label')) toggle(item, label); }
+    else if (action === 'copy_of') { if (!frozen(item.row)) { tell(item.row, 'copy_of', {other: label}); repaint(); } }
+    else mark(item, action, label);
+  };
+  const repaint = () => { for (const o of items) o.paint(); if (big.open) fill(); };
+
+  const told = m => {
+    for (const s of m.states || []) for (const p of parts()) if (p.row.file === s.file) p.row.state = s;
+    repaint();
+    if (m.counts) tally(m.counts);
+  };
+
+  // ---- the enlarged picture
+  let shown = null;
+  const fill = () => {
+    const host = big.querySelector('.gc-card');
+    if (host && shown) paint(shown, host);
+  };
+  const enlarge = part => {
+    const row = part.row, copy = poster(row), node = make('div', 'gc-card');
+    shown = copy;
+    copy.img.dataset.file = row.file;
+    node.append(copy.pic, copy.text);
+    copy.pic.addEventListener('click', () => big.close());
+    big.replaceChildren(button('gc-close', '✕', 'Close (Esc)', () => big.close()), node);
+    if (part.img.src) { copy.img.src = part.img.src; copy.img.classList.add('gc-there'); }
+    paint(copy, node);
+    if (!big.open) big.showModal();
+    ask({ask: 'pictures', files: [row.file], large: true, seq});
+  };
+  big.addEventListener('close', () => { shown = null; big.replaceChildren(); if (items[cur]) focus(cur); });
+  big.addEventListener('click', e => { if (e.target === big) big.close(); });
+
+  // ---- keys
+  const at = i => {
+    if (i < 0 || !items[i]) return;
+    if (items[cur]) items[cur].el.tabIndex = -1;
+    cur = i;
+    items[i].el.tabIndex = 0;
+  };
+  const focus = i => {
+    i = Math.min(Math.max(i, 0), items.length - 1);
+    if (!items[i]) return;
+    at(i);
+    if (big.open) enlarge(items[i].parts[0]);
+    else items[i].el.focus({preventScroll: false});
+  };
+  const columns = () => {
+    const top = items[0].el.offsetTop;
+    const n = items.findIndex(o => o.el.offsetTop !== top);
+    return n < 0 ? items.length : n;
+  };
+  const step = d => {
+    const to = cur + d;
+    if (to >= items.length && page < pages - 1 && d === 1) go(page + 1);
+    else if (to < 0 && page > 0 && d === -1) go(page - 1);
+    else if (to >= 0 && to < items.length) focus(to);
+  };
+  const onKey = e => {
+    // the notebook has shortcuts for the same keys (D D deletes a cell) and hears them first, but for the window: what is pressed here stays here, except for Ctrl S and the like
+    if (!e.composedPath().includes(root) || e.ctrlKey || e.metaKey || e.altKey || (e.shiftKey && e.key === 'Enter')) return;
+    e.stopImmediatePropagation();
+    if (!info) return;
+    const tag = e.target.tagName, item = items[cur];
+    if (tag === 'SELECT' || (tag === 'INPUT' && e.target.type === 'number')) { if (e.key === 'Escape') focus(cur); return; }
+    if ((tag === 'BUTTON' || tag === 'A') && (e.key === 'Enter' || e.key === ' ')) return;
+    const k = e.key.toLowerCase(), here = item && (big.open || item.el.contains(e.target));
+    const done = () => e.preventDefault();
+    if (k === 'u') { done(); return ask({ask: e.shiftKey ? 'redo' : 'undo'}); }
+    if (k === 'n' || k === 'pagedown') { done(); return page < pages - 1 && go(page + 1); }
+    if (k === 'p' || k === 'pageup') { done(); return page > 0 && go(page - 1); }
+    if (!here) return;
+    if (k === 'arrowright') { done(); return step(1); }
+    if (k === 'arrowleft') { done(); return step(-1); }
+    if (k === 'arrowdown') { done(); return step(columns()); }
+    if (k === 'arrowup') { done(); return step(-columns()); }
+    if (k === 'home') { done(); return focus(0); }
+    if (k === 'end') { done(); return focus(items.length - 1); }
+    if (k === 'enter') { done(); return enlarge(item.parts[0]); }
+    if (view === 'pairs') {
+      const act = {l: 'left', r: 'right', k: 'both'}[k];
+      if (act) { done(); mark(item, act); step(1); }
+      return;
+    }
+    if (k === 'k') { done(); mark(item, 'keep'); return step(1); }
+    if (k === 'd' || k === 'delete') { done(); mark(item, 'delete'); return step(1); }
+    if (k === 'a') { done(); accept(item); return step(1); }
+    if (k === 'r' && !big.open) { done(); item.select.focus(); if (item.select.showPicker) try { item.select.showPicker(); } catch (err) { item.select.focus(); } return; }
+    if (/^[1-9]$/.test(k) && info.classes[k - 1]) {
+      done();
+      if (info.multi) return toggle(item, info.classes[k - 1]);
+      mark(item, 'relabel', info.classes[k - 1]);
+      return step(1);
+    }
+  };
+  window.addEventListener('keydown', onKey, true);
+
+  // ---- Python's answers
+  const onMsg = (m, buffers) => {
+    if (m.id === id) { clearTimeout(timer); if (note.classList.contains('gc-wait')) say(''); }
+    if (m.tell === 'marked') { told(m); if (m.note && m.id === id) say(m.note); return; }
+    if (m.id !== id) return;
+    if (m.tell === 'error') { told(m); grid.classList.remove('gc-loading'); return say(m.error, 'error'); }
+    if (m.tell === 'open') {
+      info = m;
+      ({view = 'grid', page = 0, filters = {}} = m.where);
+      if (!m.where.filters && m.suggested) filters = {reason: 'suggested'};
+      frame();
+      tally(m.counts);
+      return go(page);
+    }
+    if (m.seq !== seq && !m.large) return;
+    if (m.tell === 'page') show(m);
+    if (m.tell === 'pictures') pictures(m, buffers);
+  };
+  model.on('msg:custom', onMsg);
+  skeleton(12);
+  ask({ask: 'open'});
+  return () => {
+    model.off('msg:custom', onMsg);
+    window.removeEventListener('keydown', onKey, true);
+    clearTimeout(timer);
+    urls.forEach(u => URL.revokeObjectURL(u));
+    if (big.open) big.close();
+  };
+}
+
+export default {render};

@@ -1,0 +1,113 @@
+"The journal under kills, two writers and damage, and replay by properties"
+import json, os, random, signal, subprocess, sys, time
+import numpy as np, pandas as pd, pytest
+from hypothesis import given, settings, strategies as st
+from genre_fastai.clean import *
+from genre_fastai.clean import actions
+from genre_fastai.core import Catalog, GenreError
+
+def catalog(path, n=40, multi=False):
+    rng = np.random.default_rng(0)
+    names = ['horror','romance','superhero']
+    labels = dict(labels=['|'.join(sorted(rng.choice(names, 2, False))) for _ in range(n)]) if multi else dict(label=[names[i%3] for i in range(n)])
+    return Catalog(dict(file=[f'{i}.jpg' for i in range(n)], split=['test' if i%5==0 else 'train' for i in range(n)], **labels), path)
+
+def act(sess, kind, i, label):
+    f,g = f'{i}.jpg', f'{(i+1)%40}.jpg'
+    if kind in ('undo','redo'): return getattr(sess, kind)()
+    if kind in ('keep','delete'): return getattr(sess, kind)(f)
+    return getattr(sess, kind)(f, g if kind=='copy_of' else label)
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([*actions, 'undo', 'undo', 'redo']), st.integers(0, 39), st.sampled_from(['horror','romance','superhero']), st.booleans()), max_size=20), st.booleans())
+def test_replay_gives_the_same_bytes(tmp_path_factory, steps, multi):
+    "Whatever was done, by two sessions in turn: replay, either session and a new one agree, and undoing everything gives the raw labels"
+    path = tmp_path_factory.mktemp('j')
+    cat = catalog(path, multi=multi)
+    before = cat.to_csv()
+    two = [CleaningSession(cat, path/'j.jsonl'), CleaningSession(cat, path/'j.jsonl', who='other')]
+    for kind,i,label,which in steps:
+        try: act(two[which], kind, i, label)
+        except GenreError: assert i%5==0 or kind in ('add_label','remove_label')
+    csvs = {s.refresh().apply().to_csv() for s in two} | {CleaningSession(cat, path/'j.jsonl').apply().to_csv()}
+    if (path/'j.jsonl').exists(): csvs.add(replay(cat, path/'j.jsonl').to_csv())
+    assert len(csvs)==1
+    now = two[0].apply().df
+    for i in range(40): assert two[0].state(f'{i}.jpg')['status']==now['status'][i]
+    while two[0].undo(): pass
+    assert Catalog(two[0].apply().df.drop(columns='reason')).to_csv()==before==cat.to_csv()
+
+_writer = '''
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_clean import catalog
+from genre_fastai.clean import CleaningSession
+path,who = Path(sys.argv[1]), sys.argv[2]
+sess = CleaningSession(catalog(path), path/'j.jsonl', who=who)
+print('ready', flush=True)
+n = 0
+while n<int(sys.argv[3]):
+    n += 1
+    sess.relabel(f'{{1+n%4}}.jpg', ['horror','romance','superhero'][n%3])
+    print(n, flush=True)
+'''
+def writer(path, who, n): return subprocess.Popen([sys.executable, '-c', _writer.format(tests=os.path.dirname(__file__)), str(path), who, str(n)], stdout=subprocess.PIPE, text=True)
+
+def test_two_processes_lose_no_line(tmp_path):
+    procs = [writer(tmp_path, w, 40) for w in 'ab']
+    assert [p.wait(60) for p in procs]==[0,0]
+    sess = CleaningSession(catalog(tmp_path), tmp_path/'j.jsonl')
+    assert [sum(d['who']==w for d in sess.log.done) for w in 'ab']==[40,40]
+    assert [d['id'] for d in sess.log.done]==list(range(1, 81))
+
+def test_killed_writer_loses_nothing_that_it_reported(tmp_path):
+    p = writer(tmp_path, 'a', 10**6)
+    for line in p.stdout:
+        if line.strip()=='30': break
+    os.kill(p.pid, signal.SIGKILL)
+    reported = max([30, *[int(o) for o in p.stdout.read().split() if o.isdigit()]])
+    p.wait()
+    sess = CleaningSession(catalog(tmp_path), tmp_path/'j.jsonl')
+    assert len(sess.log.done)>=reported
+    sess.delete('1.jpg')
+    assert replay(sess.cat, tmp_path/'j.jsonl').to_csv()==sess.apply().to_csv()
+
+def test_every_cut_of_the_last_line_is_mended(tmp_path):
+    cat = catalog(tmp_path)
+    sess = CleaningSession(cat, tmp_path/'j.jsonl')
+    sess.delete('1.jpg'); sess.relabel('2.jpg', 'horror', 'é')
+    data = (tmp_path/'j.jsonl').read_bytes()
+    for cut in range(data.rindex(b'\n', 0, -1)+1, len(data)):
+        j = tmp_path/'cut.jsonl'
+        j.write_bytes(data[:cut])
+        again = CleaningSession(cat, j)
+        whole = cut==len(data)-1 # only the end of line is missing
+        assert len(again.log.done)==1+whole
+        again.keep('3.jpg')
+        assert len(CleaningSession(cat, j).log.done)==2+whole
+
+@pytest.mark.parametrize('line', [b'{', b'[]', b'"x"', b'{"id":1}', b'\xff\xfe', b'null'])
+def test_damage_before_the_end_names_its_line(tmp_path, line):
+    cat = catalog(tmp_path)
+    sess = CleaningSession(cat, tmp_path/'j.jsonl')
+    for i in (1,2,3): sess.delete(f'{i}.jpg')
+    lines = (tmp_path/'j.jsonl').read_bytes().split(b'\n')
+    lines[2] = line
+    (tmp_path/'j.jsonl').write_bytes(b'\n'.join(lines))
+    with pytest.raises(GenreError, match='line 3 is damaged'): replay(cat, tmp_path/'j.jsonl')
+
+def test_another_catalog_is_refused(tmp_path):
+    cat = catalog(tmp_path)
+    CleaningSession(cat, tmp_path/'j.jsonl').delete('1.jpg')
+    other = cat.assign(label='horror')
+    with pytest.raises(GenreError, match='another catalog'): CleaningSession(other, tmp_path/'j.jsonl')
+    with pytest.warns(UserWarning, match='left out'): assert len(replay(other, tmp_path/'j.jsonl', force=True).ok)==40
+
+def test_ten_thousand_rows_stay_quick(tmp_path):
+    n = 10_000
+    cat = Catalog(dict(file=[f'{i}.jpg' for i in range(n)], label=['horror','romance']*(n//2)), tmp_path)
+    sess = CleaningSession(cat, tmp_path/'j.jsonl')
+    start = time.perf_counter()
+    for i in range(50): sess.relabel(f'{i}.jpg', 'horror')
+    assert (time.perf_counter()-start)/50 < .1
