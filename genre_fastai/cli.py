@@ -6,7 +6,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/cli.html.md"""
 
 # %% auto #0
 __all__ = ['app', 'urls_app', 'main', 'demo', 'google', 'read', 'kaggle', 'tmdb', 'duckduckgo', 'merge', 'snippet', 'download',
-           'catalog', 'train', 'evaluate', 'clean', 'predict']
+           'catalog', 'train', 'evaluate', 'clean', 'predict', 'results']
 
 # %% ../nbs/41_cli.ipynb #74f17635
 import json, sys, warnings
@@ -230,3 +230,24 @@ def predict(
     if not csv: return print(res.to_string(index=False))
     with atomic_write(csv) as f: f.write(res.to_csv(index=False, lineterminator='\n'))
     print(f'{len(res)} predictions in {csv}')
+
+# %% ../nbs/41_cli.ipynb #54894a74
+@app.command()
+def results(
+    posters:Annotated[Path, typer.Option(help='A csv with file,label, or a folder with romance_horror_superhero.csv and the others')],
+    out:Annotated[Path, typer.Option(help='Folder for the csv files and plots')]=Path('results'),
+    seeds:Annotated[int, typer.Option(help='Runs of each recipe')]=5,
+    recipes:Annotated[str, typer.Option(help='Some of: probe, cnn, plain, article1, ours; separated by commas')]='',
+    sizes:Annotated[str, typer.Option(help='Training rows a class, separated by commas; 0 for all')]='0',
+    leaks:Annotated[bool, typer.Option('--leaks', help='Also what leaking copies pretend')]=False,
+    cleaning:Annotated[bool, typer.Option('--cleaning', help='Also what a cleaning pass gains')]=False,
+):
+    "Run the experiments of the main path on real posters; goes on where it was stopped."
+    from genre_fastai.results import first_csv, plot_results, results_table, run_cleaning, run_leaks, run_results
+    words = lambda s: [o.strip() for o in s.split(',') if o.strip()]
+    if not all(o.isdigit() for o in words(sizes)): raise GenreError(f'--sizes takes numbers separated by commas, not {sizes!r}.')
+    if leaks: print(run_leaks(first_csv(posters), out, seeds).to_string(index=False))
+    if cleaning: print(run_cleaning(first_csv(posters), out, seeds).to_string(index=False))
+    run_results(posters, out, seeds, words(recipes) or None, [int(o) for o in words(sizes)], lambda s: print(s, flush=True))
+    print(results_table(out).to_string(index=False))
+    plot_results(out).savefig(out/'main.png', dpi=120)

@@ -6,7 +6,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/results.html.md"""
 
 # %% auto #0
 __all__ = ['our_recipe', 'methods', 'sets', 'result_catalog', 'split_text', 'test_scores', 'plain', 'probe', 'ours', 'article',
-           'thin', 'run_results', 'results_table']
+           'thin', 'first_csv', 'run_results', 'results_table', 'plot_results', 'run_leaks', 'run_cleaning']
 
 # %% ../nbs/43_results.ipynb #be0401b1
 import functools
@@ -138,6 +138,18 @@ def thin(
 # %% ../nbs/43_results.ipynb #19d8dc10
 sets = ['romance_horror_superhero', 'action_comedy_drama', 'action_decades']
 
+def _csvs(posters):
+    posters = Path(posters)
+    res = [posters] if posters.is_file() else [posters/f'{o}.csv' for o in sets if (posters/f'{o}.csv').exists()]
+    if not res: raise GenreError(f'{posters} is neither a csv nor a folder with one of {", ".join(sets)} (.csv).')
+    return res
+
+def first_csv(
+    posters, # A csv, or a folder with the csv files named in `sets`
+)->Path:
+    "The csv that the smaller questions are asked of"
+    return _csvs(posters)[0]
+
 def run_results(
     posters, # A csv of `file,label`, or a folder with the csv files named in `sets`
     out='results', # Folder for the csv files
@@ -147,9 +159,7 @@ def run_results(
     show=print, # Told of each run
 )->Experiments:
     "Run every recipe on every set, or go on where an earlier call was stopped"
-    posters = Path(posters)
-    csvs = [posters] if posters.is_file() else [posters/f'{o}.csv' for o in sets if (posters/f'{o}.csv').exists()]
-    if not csvs: raise GenreError(f'{posters} is neither a csv nor a folder with one of {", ".join(sets)} (.csv).')
+    csvs = _csvs(posters)
     if unknown := [o for o in recipes or () if o not in methods]: raise GenreError(f'There is no recipe {unknown[0]!r}. Recipes: {", ".join(methods)}.')
     cats = {c.stem: result_catalog(c) for c in csvs}
     for name,cat in cats.items(): show(f'{name}: {split_text(cat)}')
@@ -168,3 +178,60 @@ def results_table(
     key = ['data','recipe','n']
     more = df.groupby(key, sort=False)[[c for c in ('floor','n_train','n_test','accuracy_clean','n_clean') if c in df]].mean().round(4).reset_index()
     return s.merge(more, on=key)
+
+# %% ../nbs/43_results.ipynb #086a0013
+def plot_results(
+    out='results', # Folder with `main.csv`
+    figsize=(8,3), # Inches
+): # The figure
+    "One panel a set: each recipe that saw all training rows, with its interval, and the floor"
+    import matplotlib.pyplot as plt
+    df = results_table(out)
+    df = df[df['n']==0]
+    if not len(df): raise GenreError(f'{out} has no run on all training rows. Run `run_results` with 0 among its `sizes`.')
+    fig,axs = plt.subplots(1, df['data'].nunique(), figsize=figsize, squeeze=False, layout='constrained')
+    for ax,(data,g) in zip(axs[0], df.groupby('data', sort=False)):
+        ax.errorbar(range(len(g)), g['accuracy'], [g['accuracy']-g['low'], g['high']-g['accuracy']], fmt='o', ms=4, capsize=3)
+        ax.axhline(g['floor'].iloc[0], ls='--', color='grey', lw=1)
+        ax.set_xticks(range(len(g)), g['recipe'], rotation=40, ha='right')
+        ax.set(title=data.replace('_', ' '), ylim=(0,1))
+        ax.spines[['top','right']].set_visible(False)
+    axs[0,0].set_ylabel('accuracy on test rows')
+    return fig
+
+# %% ../nbs/43_results.ipynb #9edaa593
+def run_leaks(
+    csv, # A csv of `file,label`
+    out='results', # Folder for `leaks.csv`
+    repeats:int=5, # Choices of the rows that leak
+    shares=(0,.25,.5,.75,1), # Shares of the validation rows with a copy in training
+)->pd.DataFrame:
+    "`leak_curve` with the labels as they are and with labels dealt by dice"
+    import tempfile
+    from genre_fastai.leaking import leak_curve
+    cat = result_catalog(csv)
+    with tempfile.TemporaryDirectory() as d:
+        df = pd.concat([leak_curve(cat, d, shares, repeats, labels).assign(labels=labels, data=Path(csv).stem) for labels in ('true','dice')])
+    with atomic_write(Path(out)/'leaks.csv') as f: f.write(df.to_csv(index=False, lineterminator='\n'))
+    return df
+
+def run_cleaning(
+    csv, # A csv of `file,label`
+    out='results', # Folder for `cleaning.csv`
+    seeds:int=5, # Trainings of each arm
+    rule='drop', # See `decide`
+)->pd.DataFrame: # One row an arm
+    "Clean the training rows by a rule, and compare on the frozen test rows"
+    import tempfile
+    from genre_fastai.proof import cleaning_report, linear_recipe
+    from genre_fastai.suggest import clean_pass, label_issues, oof_probs, stage_features
+    cat = result_catalog(csv)
+    X = stage_features(cat)
+    flag = label_issues(cat, oof_probs(cat, X))
+    bad = cat.df['file'][flag & (cat.df['split']=='test').to_numpy()]
+    with tempfile.TemporaryDirectory() as d:
+        clean_pass(cat, Path(d)/'clean.jsonl', rule=rule)
+        rep = cleaning_report(cat, Path(d)/'clean.jsonl', linear_recipe(cat, X), range(seeds), list(bad))
+    df = rep.summary.assign(data=Path(csv).stem, rule=rule, n_test=len(cat.where(split='test')), **(rep.found or {}))
+    with atomic_write(Path(out)/'cleaning.csv') as f: f.write(df.to_csv(index=False, lineterminator='\n'))
+    return df

@@ -8,6 +8,7 @@ from genre_fastai.catalog import *
 from genre_fastai.core import Catalog, GenreError, posters_path
 from genre_fastai.duplicates import candidates, compare
 from genre_fastai.pictures import BadImage, decode
+from genre_fastai.posters import draw_poster, genres
 from genre_fastai.sample import make_sample
 
 @pytest.fixture(scope='module')
@@ -55,6 +56,19 @@ def test_cross_class_copies_by_rule(truth, blind, pairs):
     ranked = dedupe(blind, pairs, 'rank').df
     assert all(ranked['status'][a]!='ok' or ranked['status'][b]!='ok' for a,b in both)
     assert ranked['reason'].str.contains('contradiction').any()
+
+def test_features_find_heavier_crops(tmp_path):
+    "A fifth cut off each side is beyond the windows of the fingerprints; a network's features propose such pairs, and the verification takes them and no others"
+    from genre_fastai.learner import poster_features
+    for i in range(12):
+        im = draw_poster(genres[i%3], random.Random(f'heavy crop {i}'))
+        im.save(tmp_path/f'{i}.jpg')
+        im.crop([round(.2*s) for s in im.size] + [round(.8*s) for s in im.size]).save(tmp_path/f'{i}_cut.jpg', quality=75)
+    cat = Catalog(dict(file=find_images(tmp_path), label=''), tmp_path)
+    film = lambda f: f.split('.')[0].split('_')[0]
+    plain,more = (find_duplicates(cat, f, progress=False) for f in (None, poster_features(cat, size=(144,96))))
+    assert all(film(a)==film(b) for a,b in zip(more['file_a'], more['file_b']))
+    assert len(plain)<=3 and len(more)>=11
 
 # --- hostile and broken files
 
