@@ -33,7 +33,7 @@ def main(
 def _no_bars():
     "A log file wants the lines of the epochs, not the thousand states of a bar; fastprogress does not ask whether it is on a terminal"
     import fastprogress.fastprogress as fp
-    fp.NO_BAR = True
+    fp.NO_BAR,fp.ConsoleProgressBar.fill = True,'' # without a bar it still prints one block of it
 
 def _say(msg):
     "Print to the error stream; 2 is the exit code of bad input"

@@ -94,7 +94,8 @@ def stretcher(
     return lambda A: Y @ np.asarray(A, np.float32) @ XT, (oy[:,:,None] & ox[:,None]).astype(np.float32)
 
 # %% ../nbs/03c_duplicates.ipynb #1727bc53
-_windows = np.array([r+c for r in cuts for c in cuts], np.float32) # top, bottom, left, right
+def _boxes(cuts): return np.array([r+c for r in cuts for c in cuts], np.float32) # top, bottom, left, right
+_windows = _boxes(cuts)
 def _wholes(thumbs): return fingerprints(thumbs, cuts[:1])[:,0,0]
 
 def _views(thumbs, start):
@@ -267,13 +268,15 @@ def feature_candidates(
     pairs = np.unique(np.sort(np.concatenate(pairs), 1), axis=0)
     return np.concatenate([np.zeros((0,8)), *(_best_window(thumbs, pairs[s:s+chunk]) for s in range(0, len(pairs), chunk))])
 
+_wide = cuts + [(.18,.18), (0,.18), (.18,0)] # few pairs come from features, so more windows may be tried
+
 def _best_window(thumbs, pairs):
     "For each pair the window of a, straight or mirrored, whose fingerprint is nearest to b"
     a,b = pairs.T
-    F,whole = fingerprints(thumbs[a]).reshape(len(a), -1, n_cos**2-1), _wholes(thumbs[b])[:,None]
+    F,whole = fingerprints(thumbs[a], _wide).reshape(len(a), -1, n_cos**2-1), _wholes(thumbs[b])[:,None]
     d = np.concatenate([np.linalg.norm(F-whole, axis=-1), np.linalg.norm(F*_flip-whole, axis=-1)], 1)
     best = d.argmin(1)
-    return np.column_stack([d.min(1), a, b, best>=F.shape[1], _windows[best%F.shape[1]]])
+    return np.column_stack([d.min(1), a, b, best>=F.shape[1], _boxes(_wide)[best%F.shape[1]]])
 
 # %% ../nbs/03c_duplicates.ipynb #e1d3e5d2
 def _how(box, mirrored):

@@ -70,8 +70,9 @@ def run(self:Experiments,
 @patch
 def _append(self:Experiments, row):
     "The whole table with one more row, written under another name first"
-    df = pd.concat([self.df, pd.DataFrame([row])], ignore_index=True)
-    with atomic_write(self.path) as f: f.write(df.to_csv(index=False, lineterminator='\n'))
+    df,new = self.df, pd.DataFrame([row])
+    if len(df): new = pd.concat([df, new], ignore_index=True) # with an empty table, pandas makes 5 a 5.0
+    with atomic_write(self.path) as f: f.write(new.to_csv(index=False, lineterminator='\n'))
 
 # %% ../nbs/14_experiments.ipynb #a5463ce3
 def uncertainty(
@@ -116,13 +117,14 @@ def plot(self:Experiments,
     s = self.summary([by]+([group] if group else []), value)
     fig,ax = plt.subplots(figsize=figsize, layout='constrained')
     number = pd.api.types.is_numeric_dtype(s[by])
+    apart = .012*(s[by].max()-s[by].min()) if number else .12 # bars beside each other can be told apart
     for i,(k,g) in enumerate(s.groupby(group, sort=False) if group else [('', s)]):
         if number: g = g.sort_values(by)
-        at = g[by] if number else np.array([list(dict.fromkeys(s[by])).index(o) for o in g[by]]) + .12*i
+        at = (g[by].to_numpy() if number else np.array([list(dict.fromkeys(s[by])).index(o) for o in g[by]])) + apart*i
         ax.errorbar(at, g[value], [g[value]-g['low'], g['high']-g[value]], fmt='-o' if number else 'o', ms=4, capsize=3, lw=1.2, label=k)
     if not number: ax.set_xticks(range(s[by].nunique()), dict.fromkeys(s[by]), rotation=20, ha='right')
     if floor is not None: ax.axhline(floor, ls='--', color='grey', lw=1, label='without eyes')
     ax.set(xlabel=by if number else '', ylabel=value)
     ax.spines[['top','right']].set_visible(False)
-    if group or floor is not None: ax.legend(frameon=False)
+    if group or floor is not None: ax.legend(frameon=False, loc='center left', bbox_to_anchor=(1,.5))
     return fig

@@ -12,7 +12,7 @@ import json, platform
 from fastai.vision.all import *
 from safetensors.torch import save_file, load_file
 from . import __version__
-from .images import BadImage, decode, read_bytes
+from .pictures import BadImage, decode, read_bytes
 from .core import *
 from .data import *
 from .interpret import *

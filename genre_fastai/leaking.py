@@ -12,7 +12,7 @@ import random
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import *
-from .images import decode, read_bytes, upright_rgb
+from .pictures import decode, read_bytes, upright_rgb
 from .learner import poster_features
 from .metrics import interval
 from .sample import _copies, _encode

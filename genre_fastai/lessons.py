@@ -8,13 +8,14 @@ Docs: https://genre-fastai.github.io/genre_fastai/lessons.html.md"""
 __all__ = ['lesson_posters', 'lesson_download', 'Verdict', 'exercise', 'check']
 
 # %% ../nbs/42_lessons.ipynb #c6a48b9f
-import warnings
+import json, re, warnings
 from pathlib import Path
 import pandas as pd
 from .catalog import catalog_from, leaks
 from .core import *
 from .demo import collect
 from .download import download_images, reasons
+from .experiments import uncertainty
 from .sample import SampleSite, make_sample
 
 # %% ../nbs/42_lessons.ipynb #d27b4296
@@ -120,3 +121,46 @@ def _padded_squares(dls):
     if shape!=(128,128): return f'A batch has pictures of {shape[0]} x {shape[1]}. Squares have one number as their `size`.'
     how = [getattr(t, 'method', '') for t in dls.after_item.fs]
     return '' if 'pad' in how else 'The size is right, but the posters are squished or cropped. `method` says what happens to another shape.'
+
+# %% ../nbs/42_lessons.ipynb #062bdfde
+@exercise('5.1')
+def _cautious(decisions):
+    if not len(decisions): return 'There is no decision. Does the list have suggestions with a score of .7?'
+    if odd := sorted({d['action'] for d in decisions}-{'relabel'}): return f'There are decisions to {odd[0]}. The rule for another label is called \'relabel\'.'
+    if not all('score' not in d for d in decisions): return 'These are suggestions. `decide` makes decisions of them.'
+    sure = [float(m[1])-float(m[2]) for d in decisions if (m:=re.search(r'label: \S+ ([.\d]+), \S+ ([.\d]+)', d['why']))]
+    return '' if len(sure)==len(decisions) and min(sure)>.68 else 'Some have a lower score. `decide` has an argument for the least one.'
+
+@exercise('5.2')
+def _taken_back(sess):
+    names = [json.loads(o).get('action') for o in sess.journal.read_text().splitlines()]
+    if 'undo' not in names: return 'The journal holds no `undo`.'
+    made = sum(n not in (None, 'undo', 'redo') for n in names)
+    if made!=2: return f'The journal holds {made} decisions, and two were asked for. Begin with a file of another name.'
+    return '' if len(sess.decided)==1 else f'{len(sess.decided)} decisions hold, and it should be one.'
+
+@exercise('5.3')
+def _end_of_list(report):
+    seeds = report.summary['seeds'].min()
+    if seeds<5: return f'There are {seeds} seeds for each number. One run proves nothing, and five were asked for.'
+    return '' if report.found is None or report.found['touched'] else 'Every row that was deleted was a wrong one: this is not the end of the list.'
+
+# %% ../nbs/42_lessons.ipynb #9767e4c1
+@exercise('6.1')
+def _settings(settings):
+    if not all('seed' in o for o in settings): return 'A setting has no seed. `grid` has the argument `seeds`.'
+    sizes = {v for o in settings for v in o.values() if v in (10, 30)}
+    if sizes!={10,30}: return 'The sizes are to be 10 and 30.'
+    if not any('hand-picked' in o.values() for o in settings): return 'The heaps are missing: `as found` and `hand-picked`.'
+    return '' if len(settings)==12 else f'These are {len(settings)} runs. Two sizes, two heaps and three seeds are twelve.'
+
+@exercise('6.2')
+def _one_more_size(summary):
+    runs = dict(zip(summary['n'], summary['runs']))
+    if 25 not in runs: return 'The table has no line for 25. Run the new settings on `sizes`, and then take its `summary`.'
+    return '' if runs[25]>=7 else f'25 was asked {runs[25]} times, and seven were wanted.'
+
+@exercise('6.3')
+def _enough_rows(n):
+    if uncertainty([.8], int(n))>.01: return f'With {n} rows the interval is ± {uncertainty([.8], int(n)):.4f}. Take more.'
+    return '' if uncertainty([.8], int(n*.9))>.01 else 'That is enough, but much fewer would do as well.'

@@ -17,7 +17,7 @@ import PIL
 from fastai.vision.all import *
 from fastai.vision.augment import _WarpCoord
 from .core import *
-from .images import BadImage, decode, read_bytes, upright_rgb
+from .pictures import BadImage, decode, read_bytes, upright_rgb
 
 # %% ../nbs/10a_pixels.ipynb #baefebf9
 def open_poster(

@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/proof.html.md"""
 __all__ = ['cleaning_score', 'known_wrong', 'linear_recipe', 'CleaningReport', 'cleaning_report']
 
 # %% ../nbs/21b_proof.ipynb #f92cb4ae
-import html
+import hashlib, html
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
@@ -49,6 +49,7 @@ def linear_recipe(
         idx,Y = np.concatenate([tr, te]), np.concatenate([_targets(train)[rows], np.zeros((len(te), len(train.classes)), int)])
         first = np.arange(len(idx))<len(tr)
         return _fit_predict(Z[idx], Y, first, ~first, C, train.multi)
+    fit.name = f'linear C={C} features {hashlib.sha256(np.ascontiguousarray(Z)).hexdigest()[:12]}'
     return fit
 
 def _accuracy(fit, train, test, seed):
@@ -110,6 +111,7 @@ def cleaning_report(
     seeds=range(5), # One training of each arm for each
     flagged_test=(), # Files of test rows that a cleaning of the test set would drop, for the flattering number
     csv=None, # File to keep the figures in: a run that was stopped goes on from it
+    name=None, # Of the recipe, in the csv; what the recipe calls itself if None
 )->CleaningReport:
     "Raw against cleaned training rows, on the raw test rows; the flattering number; and as many rows removed at random"
     cleaned,test = replay(raw, journal), raw.ok.where(split='test')
@@ -118,18 +120,34 @@ def cleaning_report(
     arms = {'raw → raw test': lambda s: (train, test), 'cleaned → raw test': lambda s: (after, test),
             'cleaned → cleaned test (flattering)': lambda s: (after, test[~test.df['file'].isin(flagged_test)]),
             'as many removed at random → raw test': lambda s: (_removed_at_random(raw, train, len(changed), s), test)}
-    key = f'{raw.hash} {cleaned.hash}'
-    old = pd.read_csv(csv) if csv and Path(csv).exists() else pd.DataFrame(columns='arm seed accuracy data'.split())
-    done = {(r.arm, r.seed):r.accuracy for r in old.itertuples() if r.data==key}
+    key = dict(data=f'{raw.hash[:16]} {cleaned.hash[:16]}', recipe=_recipe_name(recipe, name, csv), left_out=_digest(flagged_test))
+    others,done = _kept(csv, key)
     for s in seeds:
         for arm,f in arms.items():
             if (arm,s) in done: continue
             done[arm,s] = _accuracy(recipe, *f(s), s)
-            if csv: _keep(csv, done, key)
+            if csv: _keep(csv, others, done, key)
     wrong,labels = known_wrong(train), dict(zip(cleaned.df['file'], cleaned.df['labels' if raw.multi else 'label']))
     touched = changed | {f for f,l in zip(train.df['file'], train.df['labels' if raw.multi else 'label']) if labels[f]!=l}
     df = pd.DataFrame([dict(arm=a, seed=s, accuracy=done[a,s]) for a in arms for s in seeds])
     return CleaningReport(df, None if wrong is None else cleaning_score(train, touched, wrong))
 
-def _keep(csv, done, key):
-    with atomic_write(csv) as f: pd.DataFrame([dict(arm=a, seed=s, accuracy=v, data=key) for (a,s),v in done.items()]).to_csv(f, index=False)
+def _digest(names): return hashlib.sha256('\n'.join(sorted(names)).encode()).hexdigest()[:16] if len(names) else 'none'
+
+def _recipe_name(recipe, name, csv):
+    "What the csv calls a recipe; two lambdas have the same name, so they must be given one"
+    name = name or getattr(recipe, 'name', '') or getattr(recipe, '__name__', '')
+    if csv and name in ('', '<lambda>'): raise GenreError('A recipe without a name cannot be told from others in the csv. Give `name`, with the settings in it.')
+    return name
+
+def _kept(csv, key):
+    "The lines of other recipes and catalogs, and what was measured with this one"
+    cols = ['arm', 'seed', 'accuracy', *key]
+    old = pd.read_csv(csv) if csv and Path(csv).exists() else pd.DataFrame(columns=cols)
+    if gone := [c for c in cols if c not in old]: raise GenreError(f'{csv} is not a table of `cleaning_report`: it has no column {gone[0]!r}. Choose another name, or delete it.')
+    mine = (old[list(key)].astype(str)==list(key.values())).all(axis=1)
+    return old[~mine], {(r.arm, r.seed):r.accuracy for r in old[mine].itertuples()}
+
+def _keep(csv, others, done, key):
+    now = pd.DataFrame([dict(arm=a, seed=s, accuracy=v, **key) for (a,s),v in done.items()])
+    with atomic_write(csv) as f: (pd.concat([others, now]) if len(others) else now).to_csv(f, index=False)

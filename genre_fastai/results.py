@@ -6,7 +6,8 @@ Docs: https://genre-fastai.github.io/genre_fastai/results.html.md"""
 
 # %% auto #0
 __all__ = ['our_recipe', 'methods', 'sets', 'result_catalog', 'split_text', 'test_scores', 'plain', 'probe', 'ours', 'article',
-           'thin', 'first_csv', 'run_results', 'results_table', 'plot_results', 'run_leaks', 'run_cleaning']
+           'thin', 'first_csv', 'run_results', 'results_table', 'results_markdown', 'plot_results', 'run_leaks',
+           'run_cleaning']
 
 # %% ../nbs/43_results.ipynb #be0401b1
 import functools
@@ -73,10 +74,16 @@ def plain(
     learn.fine_tune(epochs)
     return _probs(learn, cat)
 
-@functools.lru_cache(maxsize=4)
-def _features(key, cat, arch, weights):
+@functools.cache
+def _known(path, arch, weights): return {}
+
+def _features(cat, arch, weights):
+    "Features of every row; a file is looked at once, in however many thinned catalogs it stands"
     from genre_fastai.learner import poster_features
-    return poster_features(cat, arch, weights)
+    known = _known(str(cat.path), str(arch), str(weights))
+    new = cat[~cat.df['file'].isin(list(known))]
+    if len(new): known.update(zip(new.df['file'], poster_features(new, arch, weights)))
+    return np.stack([known[f] for f in cat.df['file']])
 
 def probe(
     cat:Catalog, # With `split`
@@ -89,7 +96,7 @@ def probe(
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    X,df = _features(cat.hash, cat, arch, weights), cat.df
+    X,df = _features(cat, arch, weights), cat.df
     train = np.flatnonzero(df['split']=='train')
     rows = np.random.default_rng(seed).permutation(train)[:round(.9*len(train))]
     model = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=300)).fit(X[rows], df['label'].to_numpy()[rows])
@@ -178,6 +185,19 @@ def results_table(
     key = ['data','recipe','n']
     more = df.groupby(key, sort=False)[[c for c in ('floor','n_train','n_test','accuracy_clean','n_clean') if c in df]].mean().round(4).reset_index()
     return s.merge(more, on=key)
+
+# %% ../nbs/43_results.ipynb #6b4f29b0
+def results_markdown(
+    out='results', # Folder with `main.csv`
+    n=0, # Training rows a class; 0 for all
+)->str:
+    "The table for a page of prose"
+    df = results_table(out)
+    head = ['set','recipe','accuracy on test rows','undoubted rows','floor','runs','seconds']
+    undoubted = df['accuracy_clean'] if 'accuracy_clean' in df else pd.Series(np.nan, df.index)
+    lines = [[r.data.replace('_', ' '), r.recipe, f'{r.accuracy:.3f} [{r.low:.3f}, {r.high:.3f}]', '' if np.isnan(u) else f'{u:.3f}', f'{r.floor:.3f}', r.runs, f'{r.seconds:.0f}']
+             for r,u in zip(df.itertuples(), undoubted) if r.n==n]
+    return '\n'.join('| '+' | '.join(map(str, o))+' |' for o in [head, ['---']*len(head), *lines])
 
 # %% ../nbs/43_results.ipynb #086a0013
 def plot_results(

@@ -20,7 +20,7 @@ from fastcore.foundation import L
 from PIL import Image
 from .core import *
 from .clean import CleaningSession
-from .images import BadImage, decode, read_bytes, upright_rgb
+from .pictures import BadImage, decode, read_bytes, upright_rgb
 
 # %% ../nbs/22_widgets.ipynb #4cb882e8
 def model_says(

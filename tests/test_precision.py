@@ -69,7 +69,7 @@ def test_cached_features_give_what_the_slow_way_gives(cat, several):
 
 def test_learner_goes_on_after_cached_features(cat):
     learn = make(cat, 'auto')
-    quiet(learn, lambda: learn.fit_stages(2, 1, lr='find', cached=True, keep_best='valid_loss'))
+    quiet(learn, lambda: learn.fit_stages(2, 0, lr='find', cached=True, keep_best='valid_loss').fit_stages(0, 1))
     assert [h['frozen'] for h in learn.history]==[True,True,False]
     assert learn.dls.train.__class__.__name__=='PosterDL' and 'forward' not in learn.model.__dict__
     with pytest.raises(GenreError, match='blends pictures'): quiet(learn, lambda: learn.fit_head(1, cbs=MixUp()))
