@@ -18,13 +18,13 @@ from .core import atomic_write
 def fig_to_html(
     fig, # Matplotlib figure
     alt='', # What it shows, for readers who do not see it
-    dpi=90, # Dots an inch
+    dpi=72, # Dots an inch
 )->str: # An `img` element
-    "A figure as a picture inside html, as JPEG where that is smaller than PNG"
+    "A figure as a picture inside html, as WebP where that is smaller than PNG"
     bufs = {}
-    for fmt in ('png','jpeg'):
+    for fmt,kw in (('png', {}), ('webp', dict(quality=60, method=6))):
         buf = io.BytesIO()
-        fig.savefig(buf, format=fmt, dpi=dpi, bbox_inches='tight', facecolor='white')
+        fig.savefig(buf, format=fmt, dpi=dpi, bbox_inches='tight', facecolor='white', pil_kwargs=kw)
         bufs[fmt] = buf.getvalue()
     fmt = min(bufs, key=lambda k: len(bufs[k]))
     return f'<img alt="{html.escape(alt, quote=True)}" src="data:image/{fmt};base64,{base64.b64encode(bufs[fmt]).decode()}">'

@@ -1,4 +1,4 @@
-"Make the pictures of the lessons from the drawn sample site, in a headless Chromium: `python tools/pictures.py`"
+"Make the pictures of the lessons from drawn posters, in a headless Chromium: `python tools/pictures.py [search cleaner]`"
 import io, shutil, sys, tempfile, time
 from pathlib import Path
 from PIL import Image
@@ -18,14 +18,16 @@ def browser(width=1000, height=640):
     d.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=width, height=height, deviceScaleFactor=1, mobile=width<600))
     return d
 
-def shoot(d, name, quality=55):
-    "Keep what the browser shows as a small WebP"
-    im = Image.open(io.BytesIO(d.get_screenshot_as_png())).convert('RGB')
+def shoot(d, name, quality=55, part=None):
+    "Keep what the browser shows, or one element of it, as a small WebP"
+    im = Image.open(io.BytesIO(part.screenshot_as_png if part else d.get_screenshot_as_png())).convert('RGB')
+    im.thumbnail((1000,1000))
     dest.mkdir(parents=True, exist_ok=True)
     im.save(dest/name, 'WEBP', quality=quality, method=6)
     print(f'{name}: {(dest/name).stat().st_size/1000:.0f} KB')
 
-def main():
+def search():
+    "The search page of lesson 1, and the snippet's panel on it"
     with tempfile.TemporaryDirectory() as tmp, SampleSite(make_sample(tmp, n=150, seed=7)) as site:
         d = browser()
         try:
@@ -40,5 +42,45 @@ def main():
             time.sleep(.5)
             shoot(d, 'snippet.webp')
         finally: d.quit()
+
+widget = """from genre_fastai.core import *
+from genre_fastai.suggest import *
+from genre_fastai.widgets import *
+import pandas as pd
+cat = read_catalog('catalog.csv')
+w = ImageCleaner(cat, 'cleaning.jsonl', pd.read_csv('sugg.csv', keep_default_na=False), page_size=6)
+first = w.rows.iloc[:3]
+w.session.relabel(first['file'][0], first['suggested'][0])
+w.session.keep(first['file'][1])
+w.session.delete(first['file'][2])
+w"""
+
+def cleaner():
+    "The widget of lesson 5 in JupyterLab, with some marks"
+    from genre_fastai.core import Catalog
+    from genre_fastai.suggest import oof_probs, stage_features, suggest
+    sys.path.insert(0, str(dest.parents[2]/'tests'))
+    from labsite import Page, notebook, server
+    with tempfile.TemporaryDirectory() as tmp:
+        drawn = make_sample(tmp, n=90, seed=3).where(kind=['clean','wrong_label'])
+        cat = Catalog(drawn.df[['file','label']], tmp)
+        sugg = suggest(cat, oof_probs(cat, stage_features(cat)))
+        cat.save(Path(tmp)/'catalog.csv')
+        sugg.to_csv(Path(tmp)/'sugg.csv', index=False)
+        notebook(Path(tmp)/'nb.ipynb', [widget])
+        with server(tmp) as url:
+            d = browser(1240, 1300)
+            try:
+                p = Page(d)
+                p.open(f'{url}/doc/tree/nb.ipynb')
+                p.command('notebook:run-all-cells')
+                p.cards(6)
+                time.sleep(.5)
+                shoot(d, 'cleaner.webp', quality=38, part=p.find('.gc-root')[0])
+            finally: d.quit()
+
+pictures = dict(search=search, cleaner=cleaner)
+def main():
+    for name in sys.argv[1:] or pictures: pictures[name]()
 
 if __name__=='__main__': sys.exit(main())
