@@ -122,6 +122,42 @@ def _padded_squares(dls):
     how = [getattr(t, 'method', '') for t in dls.after_item.fs]
     return '' if 'pad' in how else 'The size is right, but the posters are squished or cropped. `method` says what happens to another shape.'
 
+# %% ../nbs/42_lessons.ipynb #f0ff1598
+@exercise('3.1')
+def _blank_learner(learn):
+    if learn.loaded.arch!='resnet50': return f'This is a {learn.loaded.arch}. The architecture is the second argument of `poster_learner`.'
+    if learn.loaded.weights!='random': return 'Its weights are pretrained. `weights=None` asks for random ones.'
+    return '' if all(o.requires_grad for o in learn.model.parameters()) else 'Something is frozen, and random numbers that never change are of no use.'
+
+@exercise('3.2')
+def _smoothed_and_kept(learn):
+    want = dict(frozen_epochs=5, unfrozen_epochs=0, cached=True, label_smoothing=.1, keep_best='valid_loss')
+    odd = [k for k,v in want.items() if learn.recipe.get(k)!=v]
+    return f'`{odd[0]}` is {learn.recipe.get(odd[0])!r} in the recipe of this learner, and should be {want[odd[0]]!r}. All of these are arguments of `train`.' if odd else ''
+
+@exercise('3.3')
+def _five_seeds(values):
+    if len(values)!=5: return f'These are {len(values)} results, and five were asked for.'
+    if not all(0<=o<=1 for o in values): return 'Accuracies lie between 0 and 1. The last one of a run is `learn.history[-1]["accuracy"]`.'
+    return '' if len(set(values))>1 else 'All five are equal, so it was five times the same seed.'
+
+# %% ../nbs/42_lessons.ipynb #4607fe22
+@exercise('4.1')
+def _test_interp(interp):
+    parts = set(interp.cat.df['split'])
+    return '' if parts=={'test'} else f'These are rows of {", ".join(sorted(parts))}. `from_learner` takes the rows to look at as its second argument.'
+
+@exercise('4.2')
+def _sure_and_wrong(df):
+    if len(df)!=5: return f'These are {len(df)} rows, and five were asked for.'
+    if (df['pred']==df['label']).any(): return 'One of the answers is right. Keep the rows whose `pred` is not the `label`.'
+    return '' if df['prob'].is_monotonic_decreasing and df['prob'].iloc[0]>.5 else 'The surest answer comes first: sort by `prob`, from high to low.'
+
+@exercise('4.3')
+def _every_class(view):
+    n = len(view.maps)
+    return '' if n>1 and view.df['prob'].sum()>.99 else f'There is a map for {n} of the classes. `cls` takes a list, and `dls.vocab` has all.'
+
 # %% ../nbs/42_lessons.ipynb #062bdfde
 @exercise('5.1')
 def _cautious(decisions):

@@ -79,6 +79,11 @@ def hub_file(
     found = [(w.url, Path(torch.hub.get_dir())/'checkpoints'/w.url.rsplit('/', 1)[1]) for w in (versions.DEFAULT, *versions)]
     return next((o for o in found if o[1].exists()), found[0])
 
+def _short(path):
+    "A path with `~` for the home folder: it may end in a notebook that is shared"
+    path = Path(path)
+    return Path('~')/path.relative_to(Path.home()) if path.is_relative_to(Path.home()) else path
+
 def _hub_state(name):
     "Tensors from the cache or the hub"
     url,file = hub_file(name)
@@ -86,7 +91,7 @@ def _hub_state(name):
         if why := _reachable(url):
             digits = re.search(r'-([a-f0-9]+)\.', file.name)[1]
             raise GenreError(f'The torch hub could not be reached ({why}), so there are no ImageNet weights for {name}. '
-                             f'Fetch {file.name} (its SHA-256 begins with {digits}) on another machine and put it into {file.parent}')
+                             f'Fetch {file.name} (its SHA-256 begins with {digits}) on another machine and put it into {_short(file.parent)}')
         torch.hub.download_url_to_file(url, str(file), hash_prefix=re.search(r'-([a-f0-9]+)\.', file.name)[1])
     return read_weights(check_hash(file)), str(file.name)
 
