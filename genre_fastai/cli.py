@@ -237,7 +237,7 @@ def results(
     posters:Annotated[Path, typer.Option(help='A csv with file,label, or a folder with romance_horror_superhero.csv and the others')],
     out:Annotated[Path, typer.Option(help='Folder for the csv files and plots')]=Path('results'),
     seeds:Annotated[int, typer.Option(help='Runs of each recipe')]=5,
-    recipes:Annotated[str, typer.Option(help='Some of: probe, ours, cnn, plain, article1, finetune; separated by commas')]='',
+    recipes:Annotated[str, typer.Option(help='Some of: probe, head, cnn, plain, article1, finetune; separated by commas')]='',
     sizes:Annotated[str, typer.Option(help='Training rows a class, separated by commas; 0 for all')]='0',
     leaks:Annotated[bool, typer.Option('--leaks', help='Also what leaking copies pretend')]=False,
     cleaning:Annotated[bool, typer.Option('--cleaning', help='Also what a cleaning pass gains')]=False,
