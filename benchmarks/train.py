@@ -134,11 +134,6 @@ def measure(kind, csv, path, tmp, arch, weights, bs, size, epochs, seed):
     res['mb'] = sum(resource.getrusage(o).ru_maxrss for o in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))/1024
     return dict(res, n=n, valid=len(cat.where(split='valid')))
 
-def wilson(p, n, z=1.96):
-    "A 95 % interval for a share"
-    mid,half = (p+z*z/2/n)/(1+z*z/n), z/(1+z*z/n)*(p*(1-p)/n+z*z/4/n/n)**.5
-    return f'{mid-half:.3f} to {mid+half:.3f}'
-
 if __name__=='__main__':
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument('--posters', help='csv of a catalog of real posters; drawn ones if not given')
@@ -155,6 +150,7 @@ if __name__=='__main__':
     args = ap.parse_args()
     if args.one: print(json.dumps(measure(**json.loads(args.one)))); sys.exit()
     import torch
+    from genre_fastai.metrics import interval
     print(torch.cuda.get_device_name() if torch.cuda.is_available() else 'No GPU here: every figure, the ceiling too, is of the CPU.')
     got = {k:[] for k in args.kinds}
     with tempfile.TemporaryDirectory() as tmp:
@@ -167,7 +163,7 @@ if __name__=='__main__':
                 got[k].append(o := json.loads(p.stdout.splitlines()[-1]))
                 e,n = args.epochs, o['n']
                 print(f'{k:22s} frozen {o["frozen"]/max(e[0],1):6.2f} s an epoch ({n*e[0]/max(o["frozen"],1e-9):5.0f} images/s), unfrozen {o["unfrozen"]/max(e[1],1):6.2f} s ({n*e[1]/max(o["unfrozen"],1e-9):4.0f}/s), '
-                      f'loading alone {o["load"]:6.0f}/s, setup {o["setup"]:4.1f} s, peak {o["mb"]:5.0f} MB, accuracy {o["acc"]:.3f} ({wilson(o["acc"], o["valid"])})', flush=True)
+                      f'loading alone {o["load"]:6.0f}/s, setup {o["setup"]:4.1f} s, peak {o["mb"]:5.0f} MB, accuracy {o["acc"]:.3f} ({"{:.3f} to {:.3f}".format(*interval(round(o["acc"]*o["valid"]), o["valid"]))})', flush=True)
     for k in [k for k in got if k!='ceiling']: # ratios within a round, since rounds differ
         for base in [b for b in ('fastai','pytorch') if b in got and b!=k]:
             q = {s:sorted((a[s]/b[s] if s=='load' else b[s]/max(a[s],1e-9)) for a,b in zip(got[k], got[base])) for s in ('frozen','unfrozen','load')}

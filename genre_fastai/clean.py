@@ -20,7 +20,6 @@ from .core import *
 # %% ../nbs/21_clean.ipynb #ba72b3c8
 actions = 'keep delete relabel add_label remove_label copy_of'.split()
 
-def _column(cat): return 'labels' if cat.multi else 'label'
 def _drops(d): return d['action'] in ('delete', 'copy_of')
 
 def _rows(cat):
@@ -50,7 +49,7 @@ def apply_decisions(
     skip=False, # Leave out decisions that do not fit, with a warning, instead of an error?
 )->Catalog: # After: a new catalog
     "A new catalog with the decisions applied"
-    col,df,at,odd = _column(cat), cat.df.assign(reason=cat.df.get('reason', '')), _rows(cat), []
+    col,df,at,odd = cat.label_column, cat.df.assign(reason=cat.df.get('reason', '')), _rows(cat), []
     now = {c:df[c].tolist() for c in (col,'status','reason')}
     for n,d in enumerate(decisions, 1):
         try:
@@ -193,7 +192,7 @@ def state(self:CleaningSession,
 )->dict: # `label` (or `labels`) and `status` as they would be applied now, and the `action`, '' where nothing was decided
     "What a row is now"
     if file not in self.at: raise GenreError(f'There is no {file!r} among the {len(self.cat)} rows of the catalog.')
-    row,d,col = self.cat.df.iloc[self.at[file]], self.decision(file), _column(self.cat)
+    row,d,col = self.cat.df.iloc[self.at[file]], self.decision(file), self.cat.label_column
     if not d: return {col:row[col], 'status':row['status'], 'action':''}
     return {col:d['before' if _drops(d) else 'after'], 'status':'dropped' if _drops(d) else 'ok', 'action':d['action']}
 
@@ -210,7 +209,7 @@ def _known(self:CleaningSession, labels):
 def _after(self:CleaningSession, d, before):
     "The label(s) of a row after decision `d`"
     if _drops(d): return ''
-    if d['action']=='keep': return self.cat.df[_column(self.cat)].iat[self.at[d['file']]]
+    if d['action']=='keep': return self.cat.df[self.cat.label_column].iat[self.at[d['file']]]
     if d['action']=='relabel': return self._known(d['after'])
     if not self.cat.multi: raise GenreError('A row of this catalog has one label. Use `relabel`.')
     new,old = self._known(d['after']), before.split('|') if before else []
@@ -221,7 +220,7 @@ def _complete(self:CleaningSession, d):
     "A decision as it is written, or a `GenreError` if it cannot be made"
     if d['action'] not in actions: raise GenreError(f'There is no action {d["action"]!r}. Actions: {", ".join(actions)}.')
     _check_row(self.cat, self.at, d['file'])
-    before = self.state(d['file'])[_column(self.cat)]
+    before = self.state(d['file'])[self.cat.label_column]
     if d.get('before', before)!=before: raise GenreError(f'{d["file"]} has the label {before!r}, not {d["before"]!r} as when this was proposed. Look at it again.')
     if d['action']=='copy_of' and (d.get('other')==d['file'] or d.get('other') not in self.at): raise GenreError(f'{d["file"]} cannot be the copy of {d.get("other")!r}. Name another row of the catalog.')
     return self._line(d['file'], d['action'], before, self._after(d, before), who=d.get('who') or self.who, why=d.get('why', ''), **({'other': d['other']} if d['action']=='copy_of' else {}))

@@ -88,6 +88,11 @@ def multi(self:Catalog)->bool:
     return 'labels' in self.df
 
 @patch(as_prop=True)
+def label_column(self:Catalog)->str:
+    "The column that holds the labels"
+    return 'labels' if self.multi else 'label'
+
+@patch(as_prop=True)
 def targets(self:Catalog)->list:
     "A list of labels for each row"
     if self.multi: return [[o for o in s.split('|') if o] for s in self.df['labels']]

@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/experiments.html.md"""
 __all__ = ['grid', 'Experiments', 'uncertainty']
 
 # %% ../nbs/14_experiments.ipynb #3c55bd4f
-import csv, json, time
+import json, time
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch

@@ -278,7 +278,7 @@ def plot_top_losses(self:PosterInterpretation,
     df = self.rows(idxs)
     fig,axs = _panels(len(df), 6, 1.7, 3.3)
     _show(axs, Catalog(df, self.cat.path), [_lines(r, self.cat.multi) for r in df.to_dict('records')])
-    keep = ['file','film','labels' if self.cat.multi else 'label','pred','prob','prob_label','loss']
+    keep = ['file','film',self.cat.label_column,'pred','prob','prob_label','loss']
     return View(fig, df[keep].assign(row=idxs).reset_index(drop=True), f'The {len(df)} posters with the {"largest" if largest else "smallest"} losses')
 
 # %% ../nbs/20_interpret.ipynb #c943a35e

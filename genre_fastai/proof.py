@@ -127,8 +127,8 @@ def cleaning_report(
             if (arm,s) in done: continue
             done[arm,s] = _accuracy(recipe, *f(s), s)
             if csv: _keep(csv, others, done, key)
-    wrong,labels = known_wrong(train), dict(zip(cleaned.df['file'], cleaned.df['labels' if raw.multi else 'label']))
-    touched = changed | {f for f,l in zip(train.df['file'], train.df['labels' if raw.multi else 'label']) if labels[f]!=l}
+    wrong,labels = known_wrong(train), dict(zip(cleaned.df['file'], cleaned.df[raw.label_column]))
+    touched = changed | {f for f,l in zip(train.df['file'], train.df[raw.label_column]) if labels[f]!=l}
     df = pd.DataFrame([dict(arm=a, seed=s, accuracy=done[a,s]) for a in arms for s in seeds])
     return CleaningReport(df, None if wrong is None else cleaning_score(train, touched, wrong))
 

@@ -263,7 +263,7 @@ def run_cleaning(
     flag = label_issues(cat, oof_probs(cat, X))
     bad = cat.df['file'][flag & (cat.df['split']=='test').to_numpy()]
     with tempfile.TemporaryDirectory() as d:
-        clean_pass(cat, Path(d)/'clean.jsonl', rule=rule)
+        clean_pass(cat, Path(d)/'clean.jsonl', rule=rule, features=X[(cat.df['split']!='test').to_numpy()])
         rep = cleaning_report(cat, Path(d)/'clean.jsonl', linear_recipe(cat, X), range(seeds), list(bad))
     df = rep.summary.assign(data=Path(csv).stem, rule=rule, n_test=len(cat.where(split='test')), **(rep.found or {}))
     with atomic_write(Path(out)/'cleaning.csv') as f: f.write(df.to_csv(index=False, lineterminator='\n'))

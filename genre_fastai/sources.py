@@ -84,7 +84,7 @@ def check_labels(
 )->Catalog: # The same catalog, with double rows taken out and spaces around labels removed
     "`GenreError` for no rows or a row without a label, a warning for a single class; a file listed twice takes part once"
     if not len(cat): raise GenreError(f'{source} has no rows. A catalog needs at least one image.')
-    col = 'labels' if cat.multi else 'label'
+    col = cat.label_column
     cat = cat.assign(**{col: ['|'.join(s.strip() for s in o.split('|') if s.strip()) for o in cat.df[col]]})
     ok = cat.df['status']=='ok'
     if len(bad := cat.df.index[ok & (cat.df[col]=='')]):

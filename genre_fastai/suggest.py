@@ -109,7 +109,7 @@ def _opinion(cat, probs):
     chosen = p>=.5 if cat.multi else np.arange(len(names))==p.argmax(1)[:,None]
     least = lambda mask: np.where(mask.any(1), np.where(mask, p, 2).min(1), p.max(1))
     loss = -np.where(Y, np.log(p), np.log(1-p)).mean(1) if cat.multi else -np.log(least(Y==1))
-    return pd.DataFrame(dict(file=cat.df['file'], label=cat.df['labels' if cat.multi else 'label'], suggested=['|'.join(names[c]) for c in chosen], prob=least(chosen), prob_label=least(Y==1), loss=loss))
+    return pd.DataFrame(dict(file=cat.df['file'], label=cat.df[cat.label_column], suggested=['|'.join(names[c]) for c in chosen], prob=least(chosen), prob_label=least(Y==1), loss=loss))
 
 # %% ../nbs/21a_suggest.ipynb #cfd60a6a
 def label_issues(
@@ -165,13 +165,11 @@ def judged(
 
 def _stays(rows, cat, worth, belief):
     "Which of the copies `rows` stays: a test row, else the best with the most believed label; None where the labels differ and nobody can say which is right"
-    labels = {i:cat.df[_label(cat)].iat[i] for i in rows}
+    labels = {i:cat.df[cat.label_column].iat[i] for i in rows}
     best = min(rows, key=lambda i: worth[i])
     if not worth[best][0] or len(set(labels.values()))==1: return best
     sure = {i:belief[cat.df['file'].iat[i]] for i in rows if cat.df['file'].iat[i] in belief}
     return max(sure, key=lambda i: sure[i]) if sure else None
-
-def _label(cat): return 'labels' if cat.multi else 'label'
 
 def copy_suggestions(
     cat:Catalog, # The whole catalog
@@ -195,7 +193,7 @@ def copy_suggestions(
 
 def _copy_row(cat, i, best, chain, score, how):
     "The suggestion for copy `i` of the row that stays"
-    name,label = cat.df['file'], cat.df[_label(cat)]
+    name,label = cat.df['file'], cat.df[cat.label_column]
     other = next(j for j in chain if label.iat[j]!=label.iat[i]) if best is None else best
     leak = 'split' in cat.df and cat.df['split'].iat[other]=='test'
     kind = 'leak' if leak else 'contradiction' if label.iat[other]!=label.iat[i] else 'duplicate'
@@ -211,7 +209,7 @@ def leak_suggestions(
 )->pd.DataFrame: # See `suggest`
     "Rows of films of which another poster is a test row"
     if 'split' not in cat.df: return _table([])
-    seen,label = leaks(cat), cat.df[_label(cat)]
+    seen,label = leaks(cat), cat.df[cat.label_column]
     pairs = [(i,j) for a,b in zip(seen['a'], seen['b']) for i,j in ((a,b),(b,a)) if cat.df['split'].iat[i]!='test' and cat.df['split'].iat[j]=='test']
     return _table([dict(file=cat.df['file'].iat[i], label=label.iat[i], suggested='', action='delete', score=1., kind='leak', reason=f'leak: of the same film as the test row {cat.df["file"].iat[j]}') for i,j in pairs]).drop_duplicates('file')
 
@@ -222,7 +220,7 @@ def flag_suggestions(
     "Pictures that are hardly posters"
     rows = judged(cat)
     names = [[f for f in flags if f'is_{f}' in rows.df and rows.df[f'is_{f}'].iat[i]=='1'] for i in range(len(rows))]
-    return _table([dict(file=f, label=l, suggested='', action='delete', score=min(.2+.1*len(n), .5), kind='flag', reason=f'flag: {", ".join(n)}') for f,l,n in zip(rows.df['file'], rows.df[_label(rows)], names) if n])
+    return _table([dict(file=f, label=l, suggested='', action='delete', score=min(.2+.1*len(n), .5), kind='flag', reason=f'flag: {", ".join(n)}') for f,l,n in zip(rows.df['file'], rows.df[rows.label_column], names) if n])
 
 # %% ../nbs/21a_suggest.ipynb #c1cc8c03
 def suggest(
@@ -272,10 +270,12 @@ def clean_pass(
     rule='drop', # See `decide`
     seed=42, # Of the folds
     pairs=None, # What `find_duplicates(cat)` found, for the rules about copies
+    features=None, # Of the rows of `judged(cat)`; `stage_features` of them if None
 )->tuple: # The cleaned catalog, and the suggestions
     "Out-of-fold suggestions for all rows but those of the test, decided by rules and applied to a copy"
     rows = judged(cat)
-    sugg = suggest(cat, oof_probs(rows, stage_features(rows, arch, weights), seed=seed), pairs)
+    if features is None: features = stage_features(rows, arch, weights)
+    sugg = suggest(cat, oof_probs(rows, features, seed=seed), pairs)
     sess = CleaningSession(cat, journal, sugg)
     sess.decide([d for d in decide(sugg, rule) if not sess.decision(d['file'])])
     return sess.apply(), sugg

@@ -180,7 +180,7 @@ def choose(self:ImageCleaner,
 )->list: # Numbers in `self.rows`
     "The rows that pass the filters"
     df,keep = self.rows, np.ones(len(self.rows), bool)
-    if label: keep &= np.array([label in o.split('|') for o in df['labels' if self.session.cat.multi else 'label']], bool)
+    if label: keep &= np.array([label in o.split('|') for o in df[self.session.cat.label_column]], bool)
     if split: keep &= (df['split']==split).values
     if reason=='suggested': keep &= (df['action']!='').values
     elif reason: keep &= np.array([reason in o for o in _kinds(df['why'])], bool)
