@@ -252,6 +252,11 @@ def plot_history(self:Learner,
     return fig
 
 # %% ../nbs/11_learner.ipynb #d85325af
+def _by_batch(f, dl):
+    "What `f` makes of the batches of `image_dl`, (rows, d), float32"
+    if default_device().type=='cpu': keep_memory()
+    with torch.inference_mode(): return np.concatenate([f(x).float().cpu().numpy() for x, in dl])
+
 def poster_features(
     cat:Catalog, # Its rows with status `ok`
     arch='tf_efficientnet_lite0', # Which body: see `load_arch`
@@ -260,9 +265,7 @@ def poster_features(
     bs=64, # Images a batch
 )->np.ndarray: # (rows with status `ok`, features), float32: averages and maxima of each channel
     "Pooled features of every usable image, by one forward pass"
-    if default_device().type=='cpu': keep_memory()
     loaded = load_arch(arch, weights)
     body,_,_,pool = _body(loaded)
     model = nn.Sequential(body, *([AdaptiveConcatPool2d(), Flatten()] if pool else [])).to(default_device()).eval()
-    dl = image_dl(cat.ok.files, size, stats=loaded.stats, bs=bs)
-    with torch.inference_mode(): return np.concatenate([model(x).cpu().numpy() for x, in progress_bar(dl, leave=False)])
+    return _by_batch(model, progress_bar(image_dl(cat.ok.files, size, stats=loaded.stats, bs=bs), leave=False))

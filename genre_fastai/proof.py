@@ -8,14 +8,15 @@ Docs: https://genre-fastai.github.io/genre_fastai/proof.html.md"""
 __all__ = ['cleaning_score', 'known_wrong', 'linear_recipe', 'CleaningReport', 'cleaning_report']
 
 # %% ../nbs/21b_proof.ipynb #f92cb4ae
-import hashlib, html
+import hashlib, html, tempfile
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .clean import *
 from .core import *
+from .experiments import *
 from .report import fig_to_html
-from .suggest import _fit_predict, _targets, _turn, judged, label_issues, oof_probs
+from .suggest import _fit_predict, _targets, _turn, judged
 
 # %% ../nbs/21b_proof.ipynb #ccbe8b2d
 def cleaning_score(
@@ -58,8 +59,8 @@ def _accuracy(fit, train, test, seed):
     if not train.multi: return float((names[probs.argmax(1)]==test.df['label'].values).mean())
     return float(np.mean([[(n in t)==(p>=.5) for n,p in zip(names, ps)] for t,ps in zip(test.targets, probs)]))
 
-def _removed_at_random(raw, train, n, seed):
-    "The raw training rows less n of them"
+def _removed_at_random(train, n, seed):
+    "The training rows less n of them"
     keep = np.ones(len(train), bool)
     keep[np.random.default_rng(seed+1000).permutation(len(train))[:n]] = False
     return train[keep]
@@ -73,12 +74,9 @@ class CleaningReport:
 
 # %% ../nbs/21b_proof.ipynb #047d9e37
 @patch(as_prop=True)
-def summary(self:CleaningReport)->pd.DataFrame: # `arm, mean, low, high, seeds`; 95 % intervals of the mean by Student's t
+def summary(self:CleaningReport)->pd.DataFrame: # `arm, mean, low, high, seeds`; intervals of the seeds alone, since the arms share their test rows
     "Mean and interval of each arm"
-    from scipy.stats import t
-    g = self.df.groupby('arm', sort=False)['accuracy']
-    half = g.sem()*t.ppf(.975, np.maximum(g.count()-1, 1))
-    return pd.DataFrame(dict(mean=g.mean(), low=g.mean()-half, high=g.mean()+half, seeds=g.count())).round(4).reset_index()
+    return summarise(self.df, 'arm', n=None).rename(columns=dict(accuracy='mean', runs='seeds'))[['arm','mean','low','high','seeds']]
 
 @patch
 def __str__(self:CleaningReport):
@@ -113,24 +111,19 @@ def cleaning_report(
     csv=None, # File to keep the figures in: a run that was stopped goes on from it
     name=None, # Of the recipe, in the csv; what the recipe calls itself if None
 )->CleaningReport:
-    "Raw against cleaned training rows, on the raw test rows; the flattering number; and as many rows removed at random"
+    "Raw against cleaned training rows, on the raw test rows; the flattering number; and as many rows removed at random as were deleted or relabelled"
     cleaned,test = replay(raw, journal), raw.ok.where(split='test')
     train,after = judged(raw), judged(cleaned)
-    changed = set(train.df['file']) - set(after.df['file'])
+    now = dict(zip(after.df['file'], after.df[raw.label_column]))
+    touched = [f for f,l in zip(train.df['file'], train.df[raw.label_column]) if now.get(f)!=l]
     arms = {'raw → raw test': lambda s: (train, test), 'cleaned → raw test': lambda s: (after, test),
             'cleaned → cleaned test (flattering)': lambda s: (after, test[~test.df['file'].isin(flagged_test)]),
-            'as many removed at random → raw test': lambda s: (_removed_at_random(raw, train, len(changed), s), test)}
+            'as many removed at random → raw test': lambda s: (_removed_at_random(train, len(touched), s), test)}
     key = dict(data=f'{raw.hash[:16]} {cleaned.hash[:16]}', recipe=_recipe_name(recipe, name, csv), left_out=_digest(flagged_test))
-    others,done = _kept(csv, key)
-    for s in seeds:
-        for arm,f in arms.items():
-            if (arm,s) in done: continue
-            done[arm,s] = _accuracy(recipe, *f(s), s)
-            if csv: _keep(csv, others, done, key)
-    wrong,labels = known_wrong(train), dict(zip(cleaned.df['file'], cleaned.df[raw.label_column]))
-    touched = changed | {f for f,l in zip(train.df['file'], train.df[raw.label_column]) if labels[f]!=l}
-    df = pd.DataFrame([dict(arm=a, seed=s, accuracy=done[a,s]) for a in arms for s in seeds])
-    return CleaningReport(df, None if wrong is None else cleaning_score(train, touched, wrong))
+    settings,wrong = grid(seeds=seeds, arm=list(arms), **key), known_wrong(train)
+    def one(arm, seed, **_): return dict(accuracy=_accuracy(recipe, *arms[arm](seed), seed))
+    with tempfile.TemporaryDirectory() as d: df = _table(csv or Path(d)/'report.csv', key).run(settings, one, show=None).rows(settings)
+    return CleaningReport(df[['arm','seed','accuracy']], None if wrong is None else cleaning_score(train, touched, wrong))
 
 def _digest(names): return hashlib.sha256('\n'.join(sorted(names)).encode()).hexdigest()[:16] if len(names) else 'none'
 
@@ -140,14 +133,8 @@ def _recipe_name(recipe, name, csv):
     if csv and name in ('', '<lambda>'): raise GenreError('A recipe without a name cannot be told from others in the csv. Give `name`, with the settings in it.')
     return name
 
-def _kept(csv, key):
-    "The lines of other recipes and catalogs, and what was measured with this one"
-    cols = ['arm', 'seed', 'accuracy', *key]
-    old = pd.read_csv(csv) if csv and Path(csv).exists() else pd.DataFrame(columns=cols)
-    if gone := [c for c in cols if c not in old]: raise GenreError(f'{csv} is not a table of `cleaning_report`: it has no column {gone[0]!r}. Choose another name, or delete it.')
-    mine = (old[list(key)].astype(str)==list(key.values())).all(axis=1)
-    return old[~mine], {(r.arm, r.seed):r.accuracy for r in old[mine].itertuples()}
-
-def _keep(csv, others, done, key):
-    now = pd.DataFrame([dict(arm=a, seed=s, accuracy=v, **key) for (a,s),v in done.items()])
-    with atomic_write(csv) as f: (pd.concat([others, now]) if len(others) else now).to_csv(f, index=False)
+def _table(csv, key):
+    "The csv of earlier reports; experiments of another kind are not mixed with them"
+    exp = Experiments(csv)
+    if gone := [c for c in ('arm', *key) if len(exp) and c not in exp.df]: raise GenreError(f'{csv} is not a table of `cleaning_report`: it has no column {gone[0]!r}. Choose another name, or delete it.')
+    return exp

@@ -10,7 +10,7 @@ __all__ = ['stages', 'methods', 'sets', 'result_catalog', 'split_text', 'test_sc
            'run_leaks', 'run_cleaning', 'findings_markdown']
 
 # %% ../nbs/43_results.ipynb #be0401b1
-import functools
+import functools, tempfile
 from pathlib import Path
 import numpy as np, pandas as pd
 from .catalog import *
@@ -94,13 +94,11 @@ def probe(
     C:float=1e-3, # Inverse strength of the regularisation
 ):
     "A linear classifier on frozen features"
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from genre_fastai.leaking import linear_probe
     X,df = _features(cat, arch, weights), cat.df
     train = np.flatnonzero(df['split']=='train')
     rows = np.random.default_rng(seed).permutation(train)[:round(.9*len(train))]
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=300)).fit(X[rows], df['label'].to_numpy()[rows])
+    model = linear_probe(C).fit(X[rows], df['label'].to_numpy()[rows])
     return model.predict_proba(X[(df['split']=='test').to_numpy()])[:, [list(model.classes_).index(o) for o in cat.classes]]
 
 # %% ../nbs/43_results.ipynb #0c20cac1
@@ -188,12 +186,16 @@ def run_results(
     return Experiments(Path(out)/'main.csv').run([s for g in grids for s in g], one, show)
 
 # %% ../nbs/43_results.ipynb #95c2c2d2
+def _measured(out, name, command):
+    exp = Experiments(Path(out)/f'{name}.csv')
+    if not len(exp): raise GenreError(f'There are no results in {exp.path}. Make them with `{command}`.')
+    return exp
+
 def results_table(
     out='results', # Folder with `main.csv`
 )->pd.DataFrame:
     "Means with intervals, beside the floor"
-    exp = Experiments(Path(out)/'main.csv')
-    if not len(exp): raise GenreError(f'There are no results in {out}. Make them with `genre-fastai results`.')
+    exp = _measured(out, 'main', 'genre-fastai results')
     df,s = exp.df, exp.summary(['data','recipe','n'])
     key = ['data','recipe','n']
     more = df.groupby(key, sort=False)[[c for c in ('floor','n_train','n_test','accuracy_clean','n_clean') if c in df]].mean().round(4).reset_index()
@@ -238,15 +240,14 @@ def run_leaks(
     out='results', # Folder for `leaks.csv`
     repeats:int=5, # Choices of the rows that leak
     shares=(0,.25,.5,.75,1), # Shares of the validation rows with a copy in training
-)->pd.DataFrame:
+)->pd.DataFrame: # One row for each kind of labels and share
     "`leak_curve` with the labels as they are and with labels dealt by dice"
-    import tempfile
     from genre_fastai.leaking import leak_curve
     cat = result_catalog(csv)
-    with tempfile.TemporaryDirectory() as d:
-        df = pd.concat([leak_curve(cat, d, shares, repeats, labels).assign(labels=labels, data=Path(csv).stem) for labels in ('true','dice')])
-    with atomic_write(Path(out)/'leaks.csv') as f: f.write(df.to_csv(index=False, lineterminator='\n'))
-    return df
+    settings = [dict(data=Path(csv).stem, catalog=cat.hash, labels=o, repeats=repeats, shares=' '.join(map(str, shares))) for o in ('true','dice')]
+    def one(labels, **_):
+        with tempfile.TemporaryDirectory() as d: return leak_curve(cat, d, shares, repeats, labels).to_dict('records')
+    return Experiments(Path(out)/'leaks.csv').run(settings, one, show=None).rows(settings)
 
 def run_cleaning(
     csv, # A csv of `file,label`
@@ -255,29 +256,33 @@ def run_cleaning(
     rule='drop', # See `decide`
 )->pd.DataFrame: # One row an arm
     "Clean the training rows by a rule, and compare on the frozen test rows"
-    import tempfile
+    cat = result_catalog(csv)
+    settings = [dict(data=Path(csv).stem, catalog=cat.hash, rule=rule, seeds=seeds)]
+    return Experiments(Path(out)/'cleaning.csv').run(settings, lambda **_: _clean_and_compare(cat, seeds, rule), show=None).rows(settings)
+
+def _clean_and_compare(cat, seeds, rule):
+    "The lines of `run_cleaning`, one an arm"
     from genre_fastai.proof import cleaning_report, linear_recipe
     from genre_fastai.suggest import clean_pass, label_issues, oof_probs, stage_features
-    cat = result_catalog(csv)
     X = stage_features(cat)
     flag = label_issues(cat, oof_probs(cat, X))
     bad = cat.df['file'][flag & (cat.df['split']=='test').to_numpy()]
     with tempfile.TemporaryDirectory() as d:
         clean_pass(cat, Path(d)/'clean.jsonl', rule=rule, features=X[(cat.df['split']!='test').to_numpy()])
         rep = cleaning_report(cat, Path(d)/'clean.jsonl', linear_recipe(cat, X), range(seeds), list(bad))
-    df = rep.summary.assign(data=Path(csv).stem, rule=rule, n_test=len(cat.where(split='test')), **(rep.found or {}))
-    with atomic_write(Path(out)/'cleaning.csv') as f: f.write(df.to_csv(index=False, lineterminator='\n'))
-    return df
+    return rep.summary.drop(columns='seeds').assign(n_test=len(cat.where(split='test')), **(rep.found or {})).to_dict('records')
 
-# %% ../nbs/43_results.ipynb #0fc3dea0
+# %% ../nbs/43_results.ipynb #75c36767
+def _newest(df): return df[df['settings']==df['settings'].iloc[-1]]
+
 def findings_markdown(
     out='results', # Folder with `leaks.csv` and `cleaning.csv`
 )->str:
-    "Both answers in two sentences, with the figures of the files"
-    leaks,clean = (read_table(Path(out)/f'{o}.csv') for o in ('leaks','cleaning'))
-    true = leaks[leaks['labels']=='true'].astype({c:float for c in ('share','valid','test')})
+    "Both answers in two sentences, with the newest figures of the files"
+    leaks,clean = (_measured(out, o, f'genre-fastai results --{o}').df for o in ('leaks','cleaning'))
+    true,clean = _newest(leaks[leaks['labels']=='true']), _newest(clean)
     no,all_ = true.loc[true['share'].idxmin()], true.loc[true['share'].idxmax()]
-    raw,cleaned,flat,control = (f'{float(o):.3f}' for o in clean['mean'])
+    raw,cleaned,flat,control = (f'{o:.3f}' for o in clean['mean'])
     return (f"With a copy of {all_['share']:.0%} of the validation posters in training instead of {no['share']:.0%}, measured accuracy goes from {no['valid']:.3f} to {all_['valid']:.3f}; "
             f"on test posters without copies it is {no['test']:.3f} and {all_['test']:.3f}. Training rows cleaned by a rule: {raw} before, {cleaned} after, {control} with as many rows removed at random, "
             f"and {flat} when the test rows are cleaned too, which is how an article's figure rises.")

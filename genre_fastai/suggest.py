@@ -33,20 +33,18 @@ def stage_features(
     "Averages, maxima and deviations of the channels after each stage of a network, by one forward pass"
     import torch
     from genre_fastai.data import image_dl
-    from genre_fastai.learner import _body, default_device
+    from genre_fastai.learner import _body, _by_batch, default_device
     from genre_fastai.weights import load_arch
     loaded = load_arch(arch, weights)
-    body,got,res = _body(loaded)[0].to(default_device()).eval(), [], []
+    body,got = _body(loaded)[0].to(default_device()).eval(), []
     def pool(mod, inp, out):
         if getattr(out, 'ndim', 0)==4: got.extend([out.mean((2,3)), out.amax((2,3)), out.std((2,3))])
-    hooks = [m.register_forward_hook(pool) for m in _stages(body)]
-    with torch.inference_mode():
-        for x, in image_dl(cat.ok.files, size, stats=loaded.stats, bs=bs):
-            got.clear()
-            body(x)
-            res.append(torch.cat(got, 1).float().cpu().numpy())
-    for h in hooks: h.remove()
-    return np.concatenate(res)
+    for m in _stages(body): m.register_forward_hook(pool)
+    def stages(x):
+        got.clear()
+        body(x)
+        return torch.cat(got, 1)
+    return _by_batch(stages, image_dl(cat.ok.files, size, stats=loaded.stats, bs=bs))
 
 # %% ../nbs/21a_suggest.ipynb #d40eb66c
 def _targets(cat):
@@ -178,6 +176,7 @@ def copy_suggestions(
 )->pd.DataFrame: # See `suggest`
     "Copies, the same picture with different labels, and copies of test rows"
     at = _rows(cat)
+    if gone := [f for c in ('file_a','file_b') for f in pairs[c] if f not in at]: raise GenreError(f'`pairs` names {gone[0]}, which is no file of this catalog. Run `find_duplicates` on this catalog, and give what it finds.')
     a,b = ([at[f] for f in pairs[c]] for c in ('file_a','file_b'))
     score,how = {}, {}
     for i,j,s,h in sorted(zip(a, b, pairs['score'], pairs['how']), key=lambda o: o[2]): score[i]=score[j] = s; how[i]=how[j] = h
