@@ -170,12 +170,13 @@ def train(
     lr:Annotated[str, typer.Option(help="Learning rate of the head, or 'find'")]='0.003', seed:_Seed=42, bs:Annotated[int, typer.Option(help='Rows a batch')]=32, path:_Path=None,
     keep_best:Annotated[Optional[str], typer.Option(help="End with the best epoch by this figure, such as 'accuracy' or 'valid_loss'")]=None,
     cache:Annotated[bool, typer.Option('--cache', help='Decode the posters once, and keep the pixels for this and later runs')]=False,
+    probe:Annotated[Optional[float], typer.Option(help='Solve a linear head with this C, such as 0.001, instead of the frozen epochs')]=None,
     resume:Annotated[bool, typer.Option('--resume', help='Go on from the last finished epoch of a run that was stopped')]=False,
 ):
     "Fit frozen, then unfrozen, and save model and card; an epoch that was finished is not lost."
     from genre_fastai.learner import train as fit
     from genre_fastai.inference import save_model
-    learn = fit(read_catalog(csv, path), arch, _weights(weights), frozen_epochs, epochs, lr if lr=='find' else float(lr), seed, bs, cache=cache, keep_best=keep_best, out=out, resume=resume)
+    learn = fit(read_catalog(csv, path), arch, _weights(weights), frozen_epochs, epochs, lr if lr=='find' else float(lr), seed, bs, cache=cache, keep_best=keep_best, probe=probe, out=out, resume=resume)
     print(f'model in {save_model(learn, out, history=[{k:v for k,v in h.items() if k!="time"} for h in learn.history])}')
     (out/'checkpoint.pth').unlink(missing_ok=True) # the model is there now
 

@@ -27,7 +27,7 @@ def model_card(
     import timm, torchvision, fastai
     (size,method),cat = dls_shape(learn.dls),learn.dls.cat
     run = {k:getattr(learn, k) for k in ('recipe','seconds') if hasattr(learn, k)}
-    return dict(format=1, arch=learn.loaded.arch, weights=learn.loaded.weights, stats=[list(map(float, o)) for o in learn.loaded.stats],
+    return dict(format=1, arch=learn.loaded.arch, linear=getattr(learn, 'linear', False), weights=learn.loaded.weights, stats=[list(map(float, o)) for o in learn.loaded.stats],
                 vocab=list(learn.dls.vocab), multi=cat.multi, size=list(size), method=method, device=learn.dls.device.type,
                 catalog=cat.hash, rows=cat.df['split'].value_counts().to_dict(),
                 versions=dict(python=platform.python_version(), genre_fastai=__version__, fastai=fastai.__version__, torch=str(torch.__version__), torchvision=str(torchvision.__version__), timm=timm.__version__), valid=PosterInterpretation.from_learner(learn).scores(), **{**run, **extra})
@@ -72,8 +72,9 @@ def load_model(
     file = path/'model.safetensors'
     if not file.is_file() or sha256_file(file)!=card['sha256']:
         raise GenreError(f'{file} is not the file that its card describes (missing, half-copied, or of another model). Copy the folder again.')
-    model,_,_ = poster_model(card['arch'], len(card['vocab']), weights=None, size=card['size'])
-    model.load_state_dict(load_file(file))
+    model,_,_ = poster_model(card['arch'], len(card['vocab']), weights=None, size=card['size'], linear=card.get('linear') is True)
+    try: model.load_state_dict(load_file(file))
+    except RuntimeError as e: raise GenreError(f'{file} is not the network that its card describes. Copy both files again, or save the model again with genre_fastai {__version__}.') from e
     return Predictor(model, card)
 
 # %% ../nbs/30_inference.ipynb #7c8baf59

@@ -51,13 +51,14 @@ def poster_model(
     n_out=2, # Classes
     weights='auto', # 'auto', 'imagenet', a file, or None: see `load_arch`
     size=poster_size, # Height and width of the posters in pixels, or one number for a square
+    linear=False, # One linear layer as the head: see `linear_head`
     **kwargs
 )->tuple: # Model, `Loaded` and splitter
     "Body and head; the splitter groups parameters from the input to the head"
     loaded,size = load_arch(arch, weights), tuple(size) if is_listy(size) else (size,size)
     _check_size(loaded.arch, size)
     body,nf,meta,pool = _body(loaded)
-    head = cnn_head(size, n_out) if loaded.arch=='PosterCNN' else None
+    head = linear_head(nf, n_out, pool) if linear else cnn_head(size, n_out) if loaded.arch=='PosterCNN' else None
     return add_head(body, nf, n_out, head=head, **{'pool': pool, **kwargs}), loaded, meta['split']
 
 # %% ../nbs/11_learner.ipynb #52e0b90e
@@ -86,6 +87,7 @@ def poster_learner(
     precision='auto', # 'auto' asks the device; 'bf16', 'fp16', 'fp32': see `to_precision`
     wd=None, # Weight decay
     path=None, # Where the learner writes
+    keep_stats=True, # Do the batch norms of a pretrained body keep their statistics? See `KeepStats`
     **kwargs
 )->PosterLearner: # Frozen, if the weights are pretrained
     "A `Learner` with a pretrained body, shaped like `vision_learner`"
@@ -95,8 +97,10 @@ def poster_learner(
     if metrics is None: metrics = accuracy_multi if isinstance(dls.train_ds[0][1], TensorMultiCategory) else accuracy
     learn = PosterLearner(dls, model, loss_func=loss_func, opt_func=opt_func, splitter=splitter, metrics=metrics, wd=wd, path=path, cbs=L(KeepHistory())+L(cbs))
     learn.to_precision(precision)
-    learn.loaded = loaded
-    if loaded.weights!='random': learn.freeze()
+    learn.loaded,learn.linear = loaded,kwargs.get('linear', False)
+    if loaded.weights!='random':
+        learn.freeze()
+        if keep_stats: learn.add_cb(KeepStats())
     return learn
 
 # %% ../nbs/11_learner.ipynb #ead4bc7c
@@ -219,19 +223,22 @@ def train(
     patience=None, # Epochs without a lower validation loss after which a stage ends (`EarlyStoppingCallback`)
     opt_func=Adam, # Optimizer
     precision='auto', # See `poster_learner`
+    keep_stats=True, # See `poster_learner`
+    probe=None, # `C` of `fit_probe`, which then takes the place of the frozen epochs
     **kwargs
 )->PosterLearner:
     "Loaders, learner and both stages, seeded"
     set_seed(seed, reproducible=True)
     dls = get_dls(cat, bs=bs, seed=seed, num_workers=num_workers, target=target, preset=preset, cache=cache, **{k:v for k,v in dict(size=size, method=method).items() if v is not None})
-    learn = poster_learner(dls, arch, weights, loss_func=poster_loss(dls, label_smoothing, balance), opt_func=opt_func, precision=precision)
-    learn.recipe = dict(seed=seed, preset=preset, target=target, label_smoothing=label_smoothing, balance=balance, mixup=mixup, patience=patience)
+    learn = poster_learner(dls, arch, weights, loss_func=poster_loss(dls, label_smoothing, balance), opt_func=opt_func, precision=precision, keep_stats=keep_stats, linear=bool(probe))
+    if probe: learn.fit_probe(probe)
+    learn.recipe = dict(seed=seed, keep_stats=keep_stats, probe=probe, preset=preset, target=target, label_smoothing=label_smoothing, balance=balance, mixup=mixup, patience=patience)
     cbs = L(kwargs.pop('cbs', None)) + L(MixUp(mixup) if mixup else None) + L(EarlyStoppingCallback(patience=patience) if patience else None)
-    return learn.fit_stages(frozen_epochs, unfrozen_epochs, lr=lr, cbs=cbs, **kwargs)
+    return learn.fit_stages(0 if probe else frozen_epochs, unfrozen_epochs, lr=lr, cbs=cbs, **kwargs)
 
 # %% ../nbs/11_learner.ipynb #b2e96aa6
 recipes = dict(
-    article1=dict(preset='article1', frozen_epochs=4, unfrozen_epochs=2, lr=3e-3, unfrozen_lr=slice(3e-5,3e-4)),
+    article1=dict(preset='article1', keep_stats=False, frozen_epochs=4, unfrozen_epochs=2, lr=3e-3, unfrozen_lr=slice(3e-5,3e-4)),
     article0=dict(preset='article0', arch='PosterCNN', frozen_epochs=0, unfrozen_epochs=100, unfrozen_lr=1e-3, flat=True, opt_func=partial(RMSProp, sqr_mom=.9, eps=1e-7)))
 
 # %% ../nbs/11_learner.ipynb #d3db8105

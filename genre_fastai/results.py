@@ -71,7 +71,7 @@ def plain(
     "fastai's own recipe"
     from genre_fastai.learner import get_dls, poster_learner, set_seed
     set_seed(seed, reproducible=True)
-    learn = poster_learner(get_dls(cat, preset='article1', seed=seed, cache=True), arch, weights)
+    learn = poster_learner(get_dls(cat, preset='article1', seed=seed, cache=True), arch, weights, keep_stats=False)
     learn.fine_tune(epochs)
     return _probs(learn, cat)
 
@@ -102,7 +102,7 @@ def probe(
     return model.predict_proba(X[(df['split']=='test').to_numpy()])[:, [list(model.classes_).index(o) for o in cat.classes]]
 
 # %% ../nbs/43_results.ipynb #0c20cac1
-stages = dict(frozen_epochs=2, unfrozen_epochs=6, lr=3e-3, label_smoothing=.1)
+stages = dict(probe=1e-3, unfrozen_epochs=3, unfrozen_lr=5e-5, label_smoothing=.1)
 
 def finetune(
     cat:Catalog, # With `split`
@@ -112,7 +112,7 @@ def finetune(
     tta:int=4, # Moved copies of each test poster; 0 for none
     **kwargs # Others for `train`, instead of `stages`
 ):
-    "Both stages, with this project's posters"
+    "A solved head, then small steps of the whole network"
     from genre_fastai.learner import train
     return _probs(train(cat, arch, weights, seed=seed, cache=True, **{**stages, **kwargs}), cat, tta)
 

@@ -215,10 +215,22 @@ def test_saved_models_say_the_same(cat, tmp_path, arch):
     test = cat.where(split='test')
     assert np.allclose(load_model(save_model(learn, tmp_path)).predict_probs(test.files), learn.predict_probs(test), atol=1e-4)
 
+def test_a_solved_head_is_saved_too(cat, tmp_path):
+    learn,test = fit(cat, probe=1e-3, unfrozen_epochs=0), cat.where(split='test')
+    assert len(learn.model[1])==5 and learn.linear
+    assert np.allclose(load_model(save_model(learn, tmp_path)).predict_probs(test.files), learn.predict_probs(test), atol=1e-4)
+
+def test_a_card_of_another_network_is_said(cat, tmp_path):
+    learn = fit(cat, probe=1e-3, unfrozen_epochs=0)
+    card = json.loads((save_model(learn, tmp_path)/'card.json').read_text())
+    (tmp_path/'card.json').write_text(json.dumps(card | dict(linear=[10**9])))
+    with pytest.raises(GenreError, match='not the network that its card describes'): load_model(tmp_path)
+
 # --- several labels
 
 def test_several_labels(cat):
     multi = Catalog(cat.df.drop(columns='label').assign(labels=[l+('|film' if i%3 else '') for i,l in enumerate(cat.df['label'])]), cat.path)
+    assert 0<=fit(multi, probe=1e-3, unfrozen_epochs=1).history[-1]['accuracy_multi']<=1
     learn = fit(multi, balance=True, unfrozen_epochs=0, mixup=.2)
     n,k = len(multi.where(split='train')),sum('film' in t for t in multi.where(split='train').targets)
     assert learn.loss_func.func.pos_weight[list(learn.dls.vocab).index('film')].item()==pytest.approx((n-k)/k)
