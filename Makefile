@@ -17,8 +17,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: env
 	$(BIN)/genre-fastai demo $(DEMO)
 
+# one thread for each of the two workers: more of them than cores wait for each other
 test: env
-	$(BIN)/nbdev_test nbs --n-workers 2 --do-print
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test nbs --n-workers 2 --do-print
 	$(BIN)/python -m pytest -q
 
 # for those who edit: notebooks -> package, and index.ipynb -> README.md
