@@ -110,4 +110,4 @@ def test_ten_thousand_rows_stay_quick(tmp_path):
     sess = CleaningSession(cat, tmp_path/'j.jsonl')
     start = time.perf_counter()
     for i in range(50): sess.relabel(f'{i}.jpg', 'horror')
-    assert (time.perf_counter()-start)/50 < 1
+    assert (time.perf_counter()-start)/50 < .1

@@ -416,7 +416,7 @@ def test_a_host_that_only_says_429(tmp_path):
     with Server({'*': reply(b'', '429 Too Many', 'Retry-After: 3600')}) as s:
         start = time.monotonic()
         cat = download_images([s.url(f'/{i}.jpg') for i in range(300)], tmp_path, allow_private=True, timeout=.5, per_host=8, progress=False)
-    assert set(cat.df['reason']) == {'rate-limited'} and sum(s.hits.values()) <= 5*8 and time.monotonic()-start > 1.5
+    assert set(cat.df['reason']) == {'rate-limited'} and sum(s.hits.values()) <= 5*8 and 1.5 < time.monotonic()-start < 10
 
 def test_retry_after_holds_for_the_whole_host(tmp_path):
     times = []
