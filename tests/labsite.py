@@ -59,7 +59,7 @@ class Page:
     def __init__(self, d): self.d,self.js = d,d.execute_script
     def find(self, css): return wait(lambda: self.d.find_elements('css selector', css), css)
     def cards(self, n=12): return wait(lambda: len(o := self.d.find_elements('css selector', '.gc-card[data-file]'))==n and self.js("return document.querySelectorAll('.gc-card img.gc-there').length")==n and o, f'{n} posters')
-    def focus(self, i=0, css='.gc-card[data-file]'): self.find(f'{css} .gc-file')[i].click() # as a person does: a notebook takes the focus back from a script
+    def focus(self, i=0, css='.gc-card[data-file]'): wait(lambda: self.find(f'{css} .gc-file')[i].click() is None, 'the focus') # as a person does: a notebook takes the focus back from a script
     def press(self, *keys):
         from selenium.webdriver import ActionChains
         for k in keys: ActionChains(self.d).send_keys(k).perform()

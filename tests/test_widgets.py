@@ -194,7 +194,7 @@ def test_in_voila(chrome, site):
     assert p.js('return document.documentElement.scrollWidth <= innerWidth')
     c.find_element('css selector', '.gc-fix').click()
     p.see(_000='relabel')
-    assert c.find_element('css selector', '.gc-now').text=='romance' and 'romance' in c.get_attribute('aria-label')
+    wait(lambda: c.find_element('css selector', '.gc-now').text=='romance' and 'romance' in c.get_attribute('aria-label'), 'the new label') # painted again when Python answers
     p.js("arguments[0].querySelector('.gc-pic').click()", c)
     p.find('dialog[open] img.gc-there')
     p.press('d')
