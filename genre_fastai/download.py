@@ -586,6 +586,10 @@ def _status(counts, seconds):
     new,bad = sum(counts.values())-old, sum(counts.values())-old-counts['ok']
     return f'{new/max(seconds, 1e-3):,.0f}/s, {bad:,} failed' + (f', {old:,} passed over' if old else '')
 
+def _ended(counts, dest, seconds):
+    if not counts or sum(counts.values())-counts['before']-counts['repeated']: return f'{counts["ok"]:,} images stored in {dest}, {_status(counts, seconds)}'
+    return f'Nothing to fetch: the journal in {dest} has all {counts["before"]:,} addresses. `retry_failed` (--retry-failed) tries those again that failed.'
+
 def _wants_bar(progress):
     from fastcore.imports import IN_NOTEBOOK
     return IN_NOTEBOOK or sys.stdout.isatty() if progress is None else progress
@@ -612,5 +616,5 @@ def download_images(
     "Download and check all images of a list, or go on where an earlier run was stopped"
     d,start = Downloader(dest, **kwargs), time.monotonic()
     with _showing(urls, progress) as show: d.run(urls, retry_failed, show)
-    if progress is not False: print(f'{d.counts["ok"]:,} images stored in {dest}, {_status(d.counts, time.monotonic()-start)}')
+    if progress is not False: print(_ended(d.counts, dest, time.monotonic()-start))
     return read_journal(dest, d.asked) if as_catalog else DownloadReport(d.counts)

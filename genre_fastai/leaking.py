@@ -89,5 +89,5 @@ def plot_leak(
         ax.axhline(df['floor'][0], ls=':', color='grey', label='always the same answer')
         ax.set(title=title, xlabel='validation rows with a copy in training, %', ylim=(0,1.03))
     axs[0,0].set_ylabel('accuracy')
-    axs[0,-1].legend(frameon=False, fontsize=8, loc='lower right')
+    fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=3 if len(curves)>1 else 1, frameon=False, fontsize=8)
     return fig

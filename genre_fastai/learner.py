@@ -228,6 +228,7 @@ def train(
     **kwargs
 )->PosterLearner:
     "Loaders, learner and both stages, seeded"
+    if probe and not keep_stats: raise GenreError('The solution of `probe` holds for the statistics that the batch norms have now. Leave `keep_stats` on, or train the head without `probe`.')
     set_seed(seed, reproducible=True)
     dls = get_dls(cat, bs=bs, seed=seed, num_workers=num_workers, target=target, preset=preset, cache=cache, **{k:v for k,v in dict(size=size, method=method).items() if v is not None})
     learn = poster_learner(dls, arch, weights, loss_func=poster_loss(dls, label_smoothing, balance), opt_func=opt_func, precision=precision, keep_stats=keep_stats, linear=bool(probe))

@@ -93,6 +93,7 @@ def fig(self:CleaningReport):
     s = self.summary
     fig,ax = plt.subplots(figsize=(6,2.2), layout='constrained')
     ax.errorbar(s['mean'], s['arm'], xerr=[s['mean']-s['low'], s['high']-s['mean']], fmt='o', capsize=4)
+    ax.margins(y=.2)
     ax.invert_yaxis(); ax.set_xlabel('accuracy')
     plt.close(fig)
     return fig

@@ -181,9 +181,9 @@ def run_results(
     if unknown := [o for o in recipes or () if o not in methods]: raise GenreError(f'There is no recipe {unknown[0]!r}. Recipes: {", ".join(methods)}.')
     cats = {c.stem: result_catalog(c) for c in csvs}
     for name,cat in cats.items(): show(f'{name}: {split_text(cat)}')
-    def one(data, recipe, n, seed): return test_scores(c := thin(cats[data], n, seed), methods[recipe](c, seed))
+    def one(data, recipe, n, seed, catalog): return test_scores(c := thin(cats[data], n, seed), methods[recipe](c, seed))
     grids = [grid(seeds=[s], recipe=[r], n=list(sizes), data=list(cats)) for s in range(seeds) for r in recipes or methods]
-    return Experiments(Path(out)/'main.csv').run([s for g in grids for s in g], one, show)
+    return Experiments(Path(out)/'main.csv').run([dict(s, catalog=cats[s['data']].hash) for g in grids for s in g], one, show)
 
 # %% ../nbs/43_results.ipynb #95c2c2d2
 def _measured(out, name, command):
@@ -195,9 +195,9 @@ def results_table(
     out='results', # Folder with `main.csv`
 )->pd.DataFrame:
     "Means with intervals, beside the floor"
-    exp = _measured(out, 'main', 'genre-fastai results')
-    df,s = exp.df, exp.summary(['data','recipe','n'])
-    key = ['data','recipe','n']
+    df,key = _measured(out, 'main', 'genre-fastai results').df, ['data','recipe','n']
+    df = df[df['catalog']==df.groupby('data')['catalog'].transform('last')]
+    s = summarise(df, key)
     more = df.groupby(key, sort=False)[[c for c in ('floor','n_train','n_test','accuracy_clean','n_clean') if c in df]].mean().round(4).reset_index()
     return s.merge(more, on=key)
 

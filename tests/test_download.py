@@ -440,7 +440,7 @@ def test_conversion(tmp_path):
 def test_what_is_printed(tmp_path):
     pty = pytest.importorskip('pty')
     with Server({'*': steady}) as s:
-        out = start(script, s.url(''), tmp_path/'pipe', 20).communicate()[0]
+        out,again = (start(script, s.url(''), tmp_path/'pipe', 20).communicate()[0] for _ in range(2))
         main,sub = pty.openpty()
         p = subprocess.Popen([sys.executable, '-c', script, s.url(''), str(tmp_path/'tty'), '60'], stdout=sub)
         os.close(sub)
@@ -449,7 +449,7 @@ def test_what_is_printed(tmp_path):
             while b := os.read(main, 10_000): shown += b
         assert p.wait()==0
         os.close(main)
-    assert len(out.splitlines())==2 and out.startswith('20 images stored in')
+    assert len(out.splitlines())==2 and out.startswith('20 images stored in') and again.startswith('Nothing to fetch: the journal in') and 'all 20 addresses' in again
     assert '█'.encode() in shown and b'0 failed' in shown and b'\r\n60 images stored in' in shown
 
 def test_report():
