@@ -1,6 +1,6 @@
 """How well label errors are found: `python benchmarks/clean.py [--seeds 5] [--n 450] [--cache FOLDER]`
 
-Drawn posters: recall and precision of planted wrong labels. Real posters (GENRE_POSTERS set): precision and recall of the rows that the column `clean` calls doubtful, at equal numbers
+Drawn posters: recall and precision of planted wrong labels; `wrong or mixed` also counts posters drawn between two genres, whose label is one of the two by chance, as the real posters' column does. Real posters (GENRE_POSTERS set): precision and recall of the rows that the column `clean` calls doubtful, at equal numbers
 of flagged rows, beside the ranking by in-sample loss (as fastai's top losses), cleanlab on in-sample probabilities, and chance. Features are kept in --cache, so that seeds are cheap."""
 import argparse, tempfile, warnings
 from pathlib import Path
@@ -15,7 +15,9 @@ def cached(file, make):
     if not file.exists(): np.savez(file, x=make())
     return np.load(file)['x']
 
-def score(flag, wrong): return dict(flagged=int(flag.sum()), recall=(flag&wrong).sum()/wrong.sum(), precision=(flag&wrong).sum()/max(flag.sum(), 1))
+def score(flag, wrong, mixed=None):
+    share = lambda good: (flag&good).sum()/max(flag.sum(), 1)
+    return dict(flagged=int(flag.sum()), recall=(flag&wrong).sum()/wrong.sum(), precision=share(wrong)) | ({} if mixed is None else {'wrong or mixed': share(wrong|mixed)})
 def top(rank, k): return np.isin(np.arange(len(rank)), np.argsort(-rank)[:k])
 
 def methods(cat, X, seed, wrong):
@@ -33,7 +35,7 @@ def table(res):
     "Means over seeds, and half the width of the 95 % interval"
     g = pd.DataFrame(res).groupby('method', sort=False)
     n = g.size()
-    half = g[['recall','precision']].sem().mul(t.ppf(.975, np.maximum(n-1, 1)), axis=0).add_suffix(' ±')
+    half = g[[c for c in ('recall','precision','wrong or mixed') if c in res[0]]].sem().mul(t.ppf(.975, np.maximum(n-1, 1)), axis=0).add_suffix(' ±')
     return g.mean().drop(columns='seed').join(half).round(3).to_string()
 
 def main():
@@ -47,8 +49,8 @@ def main():
         res = []
         for seed in range(1, a.seeds+1):
             cat = make_sample(a.cache/f'{a.n}_{seed}', n=a.n, seed=seed).where(kind=['clean','wrong_label'])
-            X,wrong = cached(a.cache/f'sample_{a.n}_{seed}.npz', lambda: stage_features(cat)), known_wrong(cat)
-            res += [dict(method=m, seed=seed, **score(f, wrong)) for m,f in methods(cat, X, seed, wrong).items()]
+            X,wrong,mixed = cached(a.cache/f'sample_{a.n}_{seed}.npz', lambda: stage_features(cat)), known_wrong(cat), (cat.df['also']!='').to_numpy()
+            res += [dict(method=m, seed=seed, **score(f, wrong, mixed)) for m,f in methods(cat, X, seed, wrong).items()]
         print(f'Drawn posters, n={a.n}, {a.seeds} samples\n{table(res)}\n')
     if a.only!='sample' and posters_path():
         cat = read_catalog(posters_path()/'romance_horror_superhero.csv')
