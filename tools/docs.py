@@ -137,7 +137,7 @@ def page(path, syms):
 
 _css = '''.md-typeset .output{overflow-x:auto;margin:1em 0}.md-typeset .output table{display:table;font-size:.65rem;border-collapse:collapse}.md-typeset .output :is(td,th){padding:.3em .8em;border-bottom:.05rem solid var(--md-default-fg-color--lightest);text-align:left;vertical-align:top}
 .md-typeset .output thead th{border-bottom-color:var(--md-default-fg-color--light)}.md-typeset h3 code{font-size:1em;background:none;padding:0}.md-typeset img{border-radius:.2rem}[data-md-color-scheme=slate] .md-typeset img{background:#fff}
-.md-typeset .output button{border:.05rem solid var(--md-default-fg-color--light);border-radius:.2rem}
+.md-typeset .output table.dataframe td{white-space:nowrap}.md-typeset .output button{border:.05rem solid var(--md-default-fg-color--light);border-radius:.2rem}
 .md-typeset blockquote{border-left:.2rem solid var(--md-accent-fg-color);font-size:.85rem}.md-typeset table:not([class]) td:first-child{white-space:nowrap}
 @media(max-width:44em){.md-typeset table:not([class]) td:first-child{white-space:normal}.md-typeset h1{font-size:1.6em}}'''
 
