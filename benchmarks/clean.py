@@ -1,4 +1,4 @@
-"""How well label errors are found: `python benchmarks/clean.py [--seeds 5] [--n 450] [--cache FOLDER]`
+"""How well label errors are found: `python benchmarks/clean.py [--seeds 5] [--n 450] [--heights 256,384] [--cache FOLDER]`
 
 Drawn posters: recall and precision of planted wrong labels; `wrong or mixed` also counts posters drawn between two genres, whose label is one of the two by chance, as the real posters' column does. Real posters (GENRE_POSTERS set): precision and recall of the rows that the column `clean` calls doubtful, at equal numbers
 of flagged rows, beside the ranking by in-sample loss (as fastai's top losses), cleanlab on in-sample probabilities, and chance. Features are kept in --cache, so that seeds are cheap."""
@@ -41,20 +41,22 @@ def table(res):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--seeds', type=int, default=5); p.add_argument('--n', type=int, default=450); p.add_argument('--cache', type=Path, default=Path(tempfile.gettempdir())/'genre_clean')
-    p.add_argument('--only', choices=['sample','real'])
+    p.add_argument('--only', choices=['sample','real']); p.add_argument('--heights', default='256', help='heights at which posters are looked at, in pixels, such as 256,384')
     a = p.parse_args()
+    sizes = [(h, round(h*176/256/8)*8) for h in map(int, a.heights.split(','))]
+    name = a.heights.replace(',', '_')
     a.cache.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter('ignore')
     if a.only!='real':
         res = []
         for seed in range(1, a.seeds+1):
             cat = make_sample(a.cache/f'{a.n}_{seed}', n=a.n, seed=seed).where(kind=['clean','wrong_label'])
-            X,wrong,mixed = cached(a.cache/f'sample_{a.n}_{seed}.npz', lambda: stage_features(cat)), known_wrong(cat), (cat.df['also']!='').to_numpy()
+            X,wrong,mixed = cached(a.cache/f'sample_{a.n}_{seed}_{name}.npz', lambda: stage_features(cat, size=sizes)), known_wrong(cat), (cat.df['also']!='').to_numpy()
             res += [dict(method=m, seed=seed, **score(f, wrong, mixed)) for m,f in methods(cat, X, seed, wrong).items()]
         print(f'Drawn posters, n={a.n}, {a.seeds} samples\n{table(res)}\n')
     if a.only!='sample' and posters_path():
         cat = read_catalog(posters_path()/'romance_horror_superhero.csv')
-        X,wrong = cached(a.cache/'real.npz', lambda: stage_features(cat)), known_wrong(cat)
+        X,wrong = cached(a.cache/f'real_{name}.npz', lambda: stage_features(cat, size=sizes)), known_wrong(cat)
         res = [dict(method=m, seed=s, **score(f, wrong)) for s in range(a.seeds) for m,f in methods(cat, X, s, wrong).items()]
         print(f'Real posters, {len(cat)} rows, {wrong.sum()} doubtful ({wrong.mean():.3f}), {a.seeds} seeds\n{table(res)}')
 

@@ -27,10 +27,10 @@ def stage_features(
     cat:Catalog, # Its rows with status `ok`
     arch='tf_efficientnet_lite0', # Which body: see `load_arch`
     weights='auto', # Which weights: see `load_arch`
-    size=(256,176), # Height and width in pixels
+    size=(256,176), # Height and width in pixels; several such pairs give the features of each, side by side
     bs=32, # Images a batch
 )->np.ndarray: # (rows with status `ok`, features), float32
-    "Averages, maxima and deviations of the channels after each stage of a network, by one forward pass"
+    "Averages, maxima and deviations of the channels after each stage of a network, by one forward pass a size"
     import torch
     from genre_fastai.data import image_dl
     from genre_fastai.learner import _body, _by_batch, default_device
@@ -44,7 +44,8 @@ def stage_features(
         got.clear()
         body(x)
         return torch.cat(got, 1)
-    return _by_batch(stages, image_dl(cat.ok.files, size, stats=loaded.stats, bs=bs))
+    sizes = [size] if np.ndim(size)<2 else size
+    return np.concatenate([_by_batch(stages, image_dl(cat.ok.files, tuple(o), stats=loaded.stats, bs=bs)) for o in sizes], 1)
 
 # %% ../nbs/21a_suggest.ipynb #d40eb66c
 def _targets(cat):
