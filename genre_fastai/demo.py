@@ -104,7 +104,7 @@ def run_demo(
         interp = PosterInterpretation.from_learner(before)
         print(interp.confusion().to_string(), '\n\n', interp.most_confused().to_string(index=False), sep='')
     with stage(7, f'Clean the training and validation rows from out-of-fold predictions, rule {rule!r}'):
-        cleaned,sugg = clean_pass(cat, out/'clean.jsonl', arch, weights, rule, seed)
+        cleaned,sugg = clean_pass(cat, out/'clean.jsonl', arch, weights, rule, seed, size=[(256,176),(384,264)])
         cleaned.save(out/'clean.csv')
         rows,sugg = judged(cat),sugg[sugg['kind']=='label']
         wrong = known_wrong(add_truth(rows, site))

@@ -271,10 +271,11 @@ def clean_pass(
     seed=42, # Of the folds
     pairs=None, # What `find_duplicates(cat)` found, for the rules about copies
     features=None, # Of the rows of `judged(cat)`; `stage_features` of them if None
+    size=(256,176), # Of the posters for those: see `stage_features`
 )->tuple: # The cleaned catalog, and the suggestions
     "Out-of-fold suggestions for all rows but those of the test, decided by rules and applied to a copy"
     rows = judged(cat)
-    if features is None: features = stage_features(rows, arch, weights)
+    if features is None: features = stage_features(rows, arch, weights, size)
     sugg = suggest(cat, oof_probs(rows, features, seed=seed), pairs)
     sess = CleaningSession(cat, journal, sugg)
     sess.decide([d for d in decide(sugg, rule) if not sess.decision(d['file'])])
