@@ -238,8 +238,9 @@ def results(
     posters:Annotated[Path, typer.Option(help='A csv with file,label, or a folder with romance_horror_superhero.csv and the others')],
     out:Annotated[Path, typer.Option(help='Folder for the csv files and plots')]=Path('results'),
     seeds:Annotated[int, typer.Option(help='Runs of each recipe')]=5,
-    recipes:Annotated[str, typer.Option(help='Some of: probe, head, cnn, plain, article1, finetune; separated by commas')]='',
+    recipes:Annotated[str, typer.Option(help='Some of: probe, head, cnn, plain, finetune, article1; separated by commas')]='',
     sizes:Annotated[str, typer.Option(help='Training rows a class, separated by commas; 0 for all')]='0',
+    arch:Annotated[str, typer.Option(help='Backbone of all recipes but cnn')]='tf_efficientnet_lite0',
     leaks:Annotated[bool, typer.Option('--leaks', help='Also what leaking copies pretend')]=False,
     cleaning:Annotated[bool, typer.Option('--cleaning', help='Also what a cleaning pass gains')]=False,
 ):
@@ -249,6 +250,7 @@ def results(
     if not all(o.isdigit() for o in words(sizes)): raise GenreError(f'--sizes takes numbers separated by commas, not {sizes!r}.')
     if leaks: print(run_leaks(first_csv(posters), out, seeds).to_string(index=False))
     if cleaning: print(run_cleaning(first_csv(posters), out, seeds).to_string(index=False))
-    run_results(posters, out, seeds, words(recipes) or None, [int(o) for o in words(sizes)], lambda s: print(s, flush=True))
-    print(results_table(out).to_string(index=False))
-    plot_results(out).savefig(out/'main.png', dpi=120)
+    run_results(posters, out, seeds, words(recipes) or None, [int(o) for o in words(sizes)], arch, lambda s: print(s, flush=True))
+    table = results_table(out)
+    print(table.to_string(index=False))
+    if (table['n']==0).any(): plot_results(out).savefig(out/'main.png', dpi=120)

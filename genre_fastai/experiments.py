@@ -21,6 +21,7 @@ def grid(
 )->list: # Dicts
     "Every combination of the values, seed by seed"
     import itertools
+    if 'seed' in values: raise GenreError('`grid` takes the seeds as `seeds`, such as seeds=range(3).')
     lists = [v if isinstance(v, (list,tuple,range)) else [v] for v in values.values()]
     return [dict(zip(values, o), seed=s) for s in seeds for o in itertools.product(*lists)]
 
@@ -40,7 +41,8 @@ class Experiments:
         if not self.path.exists(): return pd.DataFrame(columns=['settings'])
         df = read_table(self.path)
         if 'settings' not in df: raise GenreError(f'{self.path} is not a table of experiments: it has no column `settings`. Choose another name, or delete it.')
-        return df.apply(_numbers)
+        texts = {k for s in df['settings'] for k,v in json.loads(s).items() if isinstance(v, str)}
+        return df.apply(lambda c: c if c.name in texts else _numbers(c))
 
 def _numbers(c):
     "A column of texts as numbers where all of them are"
@@ -63,6 +65,7 @@ def run(self:Experiments,
         start = time.perf_counter()
         lines = fn(**s)
         if isinstance(lines, dict): lines = [lines]
+        if both := {'settings', 'seconds', *s} & {k for o in lines for k in o}: raise GenreError(f'The figure {min(both)!r} has the name of a setting or of a column of the csv. Give it another name.')
         took = round(time.perf_counter()-start, 1)
         self._append([dict(settings=_key(s), **s, **o, seconds=took) for o in lines])
         have.add(_key(s))
@@ -131,12 +134,13 @@ def plot(self:Experiments,
     by, # Column along the axis
     group=None, # Column that gives a line each
     value='accuracy', # A proportion
+    n='n_test', # Column with the number of rows behind it; None for intervals of the runs alone
     floor=None, # The figure of a classifier without eyes, as a dashed line
     figsize=(6,3), # Inches
 ):
     "Means with their intervals: as lines where `by` is a number, else as points"
     import matplotlib.pyplot as plt
-    s = self.summary([by]+([group] if group else []), value)
+    s = self.summary([by]+([group] if group else []), value, n)
     fig,ax = plt.subplots(figsize=figsize, layout='constrained')
     number = pd.api.types.is_numeric_dtype(s[by])
     apart = .012*(s[by].max()-s[by].min()) if number else .12 # bars beside each other can be told apart

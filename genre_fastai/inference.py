@@ -66,7 +66,7 @@ def load_model(
     try: card = json.loads((path/'card.json').read_text(encoding='utf-8'))
     except FileNotFoundError: raise GenreError(f'{path} is not a model: it has no card.json. Make one with `genre-fastai train`.') from None
     except ValueError as e: raise GenreError(f'{path/"card.json"} is damaged ({e}). Train the model again or fetch it again.') from None
-    need = 'format arch vocab size method stats sha256'.split()
+    need = 'format arch vocab multi size method stats sha256'.split()
     if not isinstance(card, dict) or card.get('format')!=1 or (gone := [k for k in need if k not in card]):
         raise GenreError(f'{path/"card.json"} is not a card that this version reads. Save the model again with genre_fastai {__version__}.')
     file = path/'model.safetensors'

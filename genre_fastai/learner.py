@@ -43,7 +43,7 @@ def _check_size(arch, size):
     "A `GenreError` where a network was made for pictures of another size"
     cfg = timm.get_pretrained_cfg(arch) if is_timm(arch) else None
     if cfg and cfg.fixed_input_size and tuple(cfg.input_size[1:])!=tuple(size):
-        raise GenreError(f'{arch} takes pictures of {cfg.input_size[1]} by {cfg.input_size[2]} pixels, these have {size[0]} by {size[1]}. Give `size={cfg.input_size[1]}` to `get_dls`.')
+        raise GenreError(f'{arch} takes pictures of {cfg.input_size[1]} by {cfg.input_size[2]} pixels, these have {size[0]} by {size[1]}. Give `size={cfg.input_size[1]}`.')
 
 @delegates(add_head, but='body,nf,n_out,head')
 def poster_model(
@@ -97,7 +97,7 @@ def poster_learner(
     if metrics is None: metrics = accuracy_multi if isinstance(dls.train_ds[0][1], TensorMultiCategory) else accuracy
     learn = PosterLearner(dls, model, loss_func=loss_func, opt_func=opt_func, splitter=splitter, metrics=metrics, wd=wd, path=path, cbs=L(KeepHistory())+L(cbs))
     learn.to_precision(precision)
-    learn.loaded,learn.linear = loaded,kwargs.get('linear', False)
+    learn.loaded,learn.linear,learn.history,learn.made_with = loaded,kwargs.get('linear', False),[],dict(precision=precision, keep_stats=keep_stats)
     if loaded.weights!='random':
         learn.freeze()
         if keep_stats: learn.add_cb(KeepStats())
@@ -123,7 +123,7 @@ def class_weights(
 
 def poster_loss(
     dls, # From `get_dls`
-    label_smoothing=0., # Share of the label that goes to the other classes
+    label_smoothing=0., # Share of the label that is spread over all classes
     balance=False, # Weigh the classes by `class_weights`?
 ):
     "Cross-entropy, or for several labels its binary form, smoothed and balanced as asked"
@@ -154,7 +154,7 @@ def run_recipe(
     size,method = dls_shape(learn.dls)
     cat = getattr(learn.dls, 'cat', None)
     made = dict(catalog=cat.hash if cat else '', arch=learn.loaded.arch, weights=learn.loaded.weights, size=size, method=method, bs=learn.dls.bs,
-                loss=learn.loss_func, optimizer=learn.opt_func, wd=learn.wd)
+                loss=learn.loss_func, optimizer=learn.opt_func, wd=learn.wd, **learn.made_with)
     return {k:_word(v) for k,v in {**getattr(learn, 'recipe', {}), **made, **kwargs}.items()}
 
 # %% ../nbs/11_learner.ipynb #edda74e0
@@ -192,8 +192,9 @@ def fit_stages(self:PosterLearner,
             if not check.todo(n): continue
             self.unfreeze() if check.stage else self.freeze()
             with self.cached_body() if cached and not check.stage else contextlib.nullcontext():
-                top = check.rate(lambda: self.find_lr() if lr=='find' else lr/div if check.stage else lr)
-                rate = ifnone(unfrozen_lr, slice(top/spread, top)) if check.stage else top
+                given = check.stage and unfrozen_lr is not None
+                top = check.rate(lambda: None if given else self.find_lr() if lr=='find' else lr/div if check.stage else lr)
+                rate = unfrozen_lr if given else slice(top/spread, top) if check.stage else top
                 (self.fit if flat else self.fit_one_cycle)(n, rate, cbs=L(cbs)+L(best)+L(check), **kwargs)
     finally:
         if best: best.load(self)
@@ -217,7 +218,7 @@ def train(
     target=None, # What is learned: see `get_dls`
     cache=None, # Decode the posters once: see `get_dls`
     num_workers=None, # Loading processes: see `get_dls`
-    label_smoothing=0., # Share of the label that goes to the other classes
+    label_smoothing=0., # Share of the label that is spread over all classes
     balance=False, # Weigh the classes by `class_weights`?
     mixup=0., # `alpha` of fastai's `MixUp`; 0 for none
     patience=None, # Epochs without a lower validation loss after which a stage ends (`EarlyStoppingCallback`)
@@ -248,6 +249,7 @@ def plot_history(self:Learner,
     figsize=(9,3), # Inches
 ):
     "Losses and metrics of every epoch, over all stages"
+    if not getattr(self, 'history', None): raise GenreError('There is nothing to plot: no epoch was finished. Fit first.')
     df = pd.DataFrame(self.history)
     names = [c for c in df if c not in ('epoch','train_loss','valid_loss','time','frozen')]
     fig,axs = plt.subplots(1, 1+len(names), figsize=figsize, squeeze=False, layout='constrained')
@@ -274,6 +276,7 @@ def poster_features(
 )->np.ndarray: # (rows with status `ok`, features), float32: averages and maxima of each channel
     "Pooled features of every usable image, by one forward pass"
     loaded = load_arch(arch, weights)
+    _check_size(loaded.arch, size)
     body,_,_,pool = _body(loaded)
     model = nn.Sequential(body, *([AdaptiveConcatPool2d(), Flatten()] if pool else [])).to(default_device()).eval()
     return _by_batch(model, progress_bar(image_dl(cat.ok.files, size, stats=loaded.stats, bs=bs), leave=False))

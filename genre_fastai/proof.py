@@ -1,4 +1,4 @@
-"""What a cleaning was worth: three honest numbers, a control, and, where the truth is known, what was found
+"""What a cleaning was worth: two honest numbers, a flattering one, a control, and, where the truth is known, what was found
 
 Docs: https://genre-fastai.github.io/genre_fastai/proof.html.md"""
 
@@ -33,7 +33,7 @@ def known_wrong(
     rows:Catalog, # With `true_label` (drawn posters) or `clean` (0 for a doubtful row)
 )->np.ndarray: # True where the label is known to be wrong or doubtful; None where nothing is known
     "What is known about the labels, for judging a cleaning pass; never an input of it"
-    if 'true_label' in rows.df: return (rows.df['label']!=rows.df['true_label']).values
+    if 'true_label' in rows.df: return (rows.df[rows.label_column]!=rows.df['true_label']).values
     if 'clean' in rows.df: return (rows.df['clean']=='0').values
 
 # %% ../nbs/21b_proof.ipynb #7bd39b78
@@ -78,11 +78,14 @@ def summary(self:CleaningReport)->pd.DataFrame: # `arm, mean, low, high, seeds`;
     "Mean and interval of each arm"
     return summarise(self.df, 'arm', n=None).rename(columns=dict(accuracy='mean', runs='seeds'))[['arm','mean','low','high','seeds']]
 
+@patch(as_prop=True)
+def verdict(self:CleaningReport)->str: # Empty where nothing is known about the labels
+    "What was found of the labels that are known to be wrong"
+    if not self.found: return ''
+    return f"Known to be wrong or doubtful: {self.found['planted']}; changed {self.found['found']} of them (recall {self.found['recall']}) and {self.found['touched']} good rows (precision {self.found['precision']})."
+
 @patch
-def __str__(self:CleaningReport):
-    text = self.summary.to_string(index=False)
-    if self.found: text += f"\nKnown to be wrong or doubtful: {self.found['planted']}; changed {self.found['found']} of them (recall {self.found['recall']}) and {self.found['touched']} good rows (precision {self.found['precision']})."
-    return text
+def __str__(self:CleaningReport): return '\n'.join(o for o in (self.summary.to_string(index=False), self.verdict) if o)
 @patch
 def __repr__(self:CleaningReport): return str(self)
 
@@ -100,7 +103,7 @@ def fig(self:CleaningReport):
 
 @patch
 def _repr_html_(self:CleaningReport):
-    return self.summary.to_html(index=False, escape=True, border=0) + (f'<p>{html.escape(str(self.found))}</p>' if self.found else '') + fig_to_html(self.fig, 'accuracy of each arm')
+    return self.summary.to_html(index=False, escape=True, border=0) + (f'<p>{html.escape(self.verdict)}</p>' if self.found else '') + fig_to_html(self.fig, 'accuracy of each arm')
 
 # %% ../nbs/21b_proof.ipynb #fd47bd2b
 def cleaning_report(
@@ -113,6 +116,7 @@ def cleaning_report(
     name=None, # Of the recipe, in the csv; what the recipe calls itself if None
 )->CleaningReport:
     "Raw against cleaned training rows, on the raw test rows; the flattering number; and as many rows removed at random as were deleted or relabelled"
+    if 'test' not in set(raw.ok.df.get('split', ())): raise GenreError('The catalog has no test rows, so nothing can be compared. Give it a split with `build_catalog` or `split`.')
     cleaned,test = replay(raw, journal), raw.ok.where(split='test')
     train,after = judged(raw), judged(cleaned)
     now = dict(zip(after.df['file'], after.df[raw.label_column]))

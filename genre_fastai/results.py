@@ -138,7 +138,7 @@ def article(
     from genre_fastai.learner import recipes, train
     return _probs(train(cat, seed=seed, cache=True, **{**recipes[recipe], **kwargs}), cat)
 
-methods = dict(probe=probe, head=head, cnn=functools.partial(article, recipe='article0'), plain=plain, article1=functools.partial(article, recipe='article1'), finetune=finetune)
+methods = dict(probe=probe, head=head, cnn=functools.partial(article, recipe='article0'), plain=plain, finetune=finetune, article1=functools.partial(article, recipe='article1'))
 
 # %% ../nbs/43_results.ipynb #f9842548
 def thin(
@@ -174,6 +174,7 @@ def run_results(
     seeds:int=5, # Runs of each recipe
     recipes=None, # Names of `methods`; all if None
     sizes=(0,), # Training rows a class; 0 for all
+    arch='tf_efficientnet_lite0', # Backbone of all recipes but `cnn`: see `load_arch`
     show=print, # Told of each run
 )->Experiments:
     "Run every recipe on every set, or go on where an earlier call was stopped"
@@ -181,9 +182,11 @@ def run_results(
     if unknown := [o for o in recipes or () if o not in methods]: raise GenreError(f'There is no recipe {unknown[0]!r}. Recipes: {", ".join(methods)}.')
     cats = {c.stem: result_catalog(c) for c in csvs}
     for name,cat in cats.items(): show(f'{name}: {split_text(cat)}')
-    def one(data, recipe, n, seed, catalog): return test_scores(c := thin(cats[data], n, seed), methods[recipe](c, seed))
+    from genre_fastai.weights import load_arch
+    arch = load_arch(arch).arch # without a hub it may be another than asked for
+    def one(data, recipe, n, seed, **_): return test_scores(c := thin(cats[data], n, seed), methods[recipe](c, seed, **({} if recipe=='cnn' else dict(arch=arch))))
     grids = [grid(seeds=[s], recipe=[r], n=list(sizes), data=list(cats)) for s in range(seeds) for r in recipes or methods]
-    return Experiments(Path(out)/'main.csv').run([dict(s, catalog=cats[s['data']].hash) for g in grids for s in g], one, show)
+    return Experiments(Path(out)/'main.csv').run([dict(s, catalog=cats[s['data']].hash, arch='PosterCNN' if s['recipe']=='cnn' else arch) for g in grids for s in g], one, show)
 
 # %% ../nbs/43_results.ipynb #95c2c2d2
 def _measured(out, name, command):
@@ -195,11 +198,12 @@ def results_table(
     out='results', # Folder with `main.csv`
 )->pd.DataFrame:
     "Means with intervals, beside the floor"
-    df,key = _measured(out, 'main', 'genre-fastai results').df, ['data','recipe','n']
+    df,key = _measured(out, 'main', 'genre-fastai results --posters FOLDER').df, ['data','recipe','arch','n']
     df = df[df['catalog']==df.groupby('data')['catalog'].transform('last')]
     s = summarise(df, key)
     more = df.groupby(key, sort=False)[[c for c in ('floor','n_train','n_test','accuracy_clean','n_clean') if c in df]].mean().round(4).reset_index()
-    return s.merge(more, on=key)
+    s = s.merge(more, on=key)
+    return pd.concat([g for _,g in s.groupby('data', sort=False)], ignore_index=True)
 
 # %% ../nbs/43_results.ipynb #6b4f29b0
 def results_markdown(
@@ -208,9 +212,9 @@ def results_markdown(
 )->str:
     "The table for a page of prose"
     df = results_table(out)
-    head = ['set','recipe','accuracy on test rows','undoubted rows','floor','runs','seconds']
+    head = ['set','recipe','network','accuracy on test rows','undoubted rows','floor','runs','seconds']
     undoubted = df['accuracy_clean'] if 'accuracy_clean' in df else pd.Series(np.nan, df.index)
-    lines = [[r.data.replace('_', ' '), r.recipe, f'{r.accuracy:.3f} [{r.low:.3f}, {r.high:.3f}]', '' if np.isnan(u) else f'{u:.3f}', f'{r.floor:.3f}', r.runs, f'{r.seconds:.0f}']
+    lines = [[r.data.replace('_', ' '), r.recipe, r.arch, f'{r.accuracy:.3f} [{r.low:.3f}, {r.high:.3f}]', '' if np.isnan(u) else f'{u:.3f}', f'{r.floor:.3f}', r.runs, f'{r.seconds:.0f}']
              for r,u in zip(df.itertuples(), undoubted) if r.n==n]
     return '\n'.join('| '+' | '.join(map(str, o))+' |' for o in [head, ['---']*len(head), *lines])
 
@@ -228,7 +232,7 @@ def plot_results(
     for ax,(data,g) in zip(axs[0], df.groupby('data', sort=False)):
         ax.errorbar(range(len(g)), g['accuracy'], [g['accuracy']-g['low'], g['high']-g['accuracy']], fmt='o', ms=4, capsize=3)
         ax.axhline(g['floor'].iloc[0], ls='--', color='grey', lw=1)
-        ax.set_xticks(range(len(g)), g['recipe'], rotation=40, ha='right')
+        ax.set_xticks(range(len(g)), g['recipe'] if g['recipe'].is_unique else g['recipe']+' '+g['arch'], rotation=40, ha='right')
         ax.set(title=data.replace('_', ' '), ylim=(0,1))
         ax.spines[['top','right']].set_visible(False)
     axs[0,0].set_ylabel('accuracy on test rows')
@@ -279,10 +283,10 @@ def findings_markdown(
     out='results', # Folder with `leaks.csv` and `cleaning.csv`
 )->str:
     "Both answers in two sentences, with the newest figures of the files"
-    leaks,clean = (_measured(out, o, f'genre-fastai results --{o}').df for o in ('leaks','cleaning'))
+    leaks,clean = (_measured(out, o, f'genre-fastai results --posters FOLDER --{o}').df for o in ('leaks','cleaning'))
     true,clean = _newest(leaks[leaks['labels']=='true']), _newest(clean)
     no,all_ = true.loc[true['share'].idxmin()], true.loc[true['share'].idxmax()]
     raw,cleaned,flat,control = (f'{o:.3f}' for o in clean['mean'])
-    return (f"With a copy of {all_['share']:.0%} of the validation posters in training instead of {no['share']:.0%}, measured accuracy goes from {no['valid']:.3f} to {all_['valid']:.3f}; "
+    return (f"With a copy of {all_['share']:.0%} of the validation posters among the training rows, measured accuracy goes from {no['valid']:.3f} to {all_['valid']:.3f}; "
             f"on test posters without copies it is {no['test']:.3f} and {all_['test']:.3f}. Training rows cleaned by a rule: {raw} before, {cleaned} after, {control} with as many rows removed at random, "
             f"and {flat} when the test rows are cleaned too, which is how an article's figure rises.")

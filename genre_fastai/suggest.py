@@ -33,18 +33,20 @@ def stage_features(
     "Averages, maxima and deviations of the channels after each stage of a network, by one forward pass a size"
     import torch
     from genre_fastai.data import image_dl
-    from genre_fastai.learner import _body, _by_batch, default_device
+    from genre_fastai.learner import _body, _by_batch, _check_size, default_device
     from genre_fastai.weights import load_arch
     loaded = load_arch(arch, weights)
     body,got = _body(loaded)[0].to(default_device()).eval(), []
     def pool(mod, inp, out):
-        if getattr(out, 'ndim', 0)==4: got.extend([out.mean((2,3)), out.amax((2,3)), out.std((2,3))])
+        if getattr(out, 'ndim', 0)==4: got.extend([out.mean((2,3)), out.amax((2,3)), out.std((2,3), correction=0)])
     for m in _stages(body): m.register_forward_hook(pool)
     def stages(x):
         got.clear()
         body(x)
+        if not got: raise GenreError(f'{loaded.arch} has no feature maps to look at. Give a convolutional `arch`, such as resnet34.')
         return torch.cat(got, 1)
     sizes = [size] if np.ndim(size)<2 else size
+    for o in sizes: _check_size(loaded.arch, o)
     return np.concatenate([_by_batch(stages, image_dl(cat.ok.files, tuple(o), stats=loaded.stats, bs=bs)) for o in sizes], 1)
 
 # %% ../nbs/21a_suggest.ipynb #d40eb66c
@@ -90,6 +92,7 @@ def oof_probs(
     rounds:int=2, # From the second round on, rows that were flagged are not trained on
 )->np.ndarray: # (rows, classes), in the order of `cat.classes`
     "Probabilities of each class for each row, by linear classifiers that did not see it"
+    if len(cat.classes)<2: raise GenreError(f'A label is judged beside others, and these rows have only {", ".join(cat.classes) or "none"}. Give rows of two classes or more.')
     if len(features)!=len(cat): raise GenreError(f'There are {len(features)} rows of features for {len(cat)} rows of the catalog. Make the features from the same rows.')
     Z,Y,trust,parts = _turn(features), _targets(cat), np.ones(len(cat), bool), [folds(cat, k, seed+i) for i in range(repeats)]
     for i in range(rounds):
@@ -149,7 +152,7 @@ def _multi_suggestions(cat, probs, n_losses):
         js = np.flatnonzero(bad[i])
         new = [names[j] for j in np.flatnonzero((Y[i]==1) ^ bad[i])]
         words = [f'{"not " if Y[i,j] else ""}{names[j]} {probs[i,j]:.2f}' for j in js]
-        rows.append(dict(df.iloc[i], suggested='|'.join(new), action='relabel', score=max(abs(probs[i,j]-Y[i,j]) for j in js), kind='label', reason=f'label: {", ".join(words)}, out of fold'))
+        rows.append(dict(df.iloc[i], suggested='|'.join(new), action='relabel' if new else 'delete', score=max(abs(probs[i,j]-Y[i,j]) for j in js), kind='label', reason=f'label: {", ".join(words)}, out of fold'))
     rest = df[~bad.any(1) & (df['suggested']!=df['label'])].nlargest(n_losses, 'loss')
     rest = rest.assign(action='relabel', score=rest['loss'].rank(pct=True)/10, kind='top loss', reason=[f'top loss: the model sees {s or "none"}, out of fold' for s in rest['suggested']])
     return _table(pd.concat([_table(rows).sort_values('score', ascending=False), _table(rest)]))
@@ -223,6 +226,8 @@ def flag_suggestions(
     return _table([dict(file=f, label=l, suggested='', action='delete', score=min(.2+.1*len(n), .5), kind='flag', reason=f'flag: {", ".join(n)}') for f,l,n in zip(rows.df['file'], rows.df[rows.label_column], names) if n])
 
 # %% ../nbs/21a_suggest.ipynb #c1cc8c03
+_weight = dict(leak=0, duplicate=1, contradiction=1) # what is to be done with a copy comes before what a model says of its label
+
 def suggest(
     cat:Catalog, # The raw catalog; only `judged(cat)` gets suggestions
     probs=None, # Out-of-fold probabilities of `judged(cat)`, from `oof_probs`
@@ -235,11 +240,12 @@ def suggest(
     if pairs is not None: parts.append(copy_suggestions(cat, pairs, probs))
     if probs is not None: parts.append(label_suggestions(judged(cat), probs, n_losses))
     df = pd.concat([o for o in parts if len(o)] or [_table([])]).sort_values('score', ascending=False, kind='stable')
-    reasons = df.groupby('file')['reason'].agg(lambda o: '; '.join(dict.fromkeys(o)))
-    first = df.groupby('file')[['prob','prob_label','loss']].first()
-    df = df.drop_duplicates('file', ignore_index=True)
-    for c in first: df[c] = df['file'].map(first[c]).astype(float).round(4)
-    return df.assign(score=df['score'].astype(float).round(4), reason=df['file'].map(reasons))
+    by = df.groupby('file')
+    whole = by[['prob','prob_label','loss']].first().assign(score=by['score'].max()).astype(float).round(4).assign(reason=by['reason'].agg(lambda o: '; '.join(dict.fromkeys(o))))
+    copies = df['kind'].map(_weight).fillna(9)
+    df = df.iloc[np.argsort(copies, kind='stable')].drop_duplicates('file')
+    for c in whole: df[c] = df['file'].map(whole[c])
+    return df.sort_values('score', ascending=False, kind='stable', ignore_index=True)
 
 # %% ../nbs/21a_suggest.ipynb #a8e3fd38
 rules = dict(drop='label', relabel='label', duplicates='duplicate', contradictions='contradiction', leaks='leak', flags='flag')
