@@ -9,7 +9,7 @@ __all__ = ['columns', 'GenreError', 'atomic_write', 'sha256_file', 'safe_path', 
            'keep_memory', 'posters_path']
 
 # %% ../nbs/00_core.ipynb #d1371bf8
-import contextlib, csv, ctypes, functools, hashlib, os, re, sys
+import contextlib, csv, ctypes, functools, hashlib, io, os, re, sys, warnings
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
@@ -26,6 +26,7 @@ def atomic_write(
 ):
     "Open a temporary neighbour of `path` and rename it to `path` only if the block ends without an error"
     path = Path(path)
+    if path.is_dir(): raise GenreError(f'{path} is a folder. Give the name of a file in it.')
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
@@ -72,10 +73,15 @@ class Catalog:
     def __repr__(self): return f'Catalog({len(self)} rows, {len(self.ok)} ok, {len(self.classes)} classes, path={str(self.path)!r})'
     def _repr_html_(self): return f'<p>{self!r}</p>' + self.df.head().to_html(index=False, escape=True)
 
+def _texts(col):
+    "A column as text, empty where nothing is known; pandas makes floats of whole numbers with gaps"
+    if pd.api.types.is_float_dtype(col) and col.isna().any() and (col.dropna()%1==0).all(): col = col.astype('Int64')
+    return col.astype(object).map(lambda v: '' if pd.api.types.is_scalar(v) and pd.isna(v) else str(v)).astype(object)
+
 def _tidy(df):
     "Every value text, known columns first, rows numbered from 0"
     df = df.copy()
-    for c in df: df[c] = df[c].map(lambda v: '' if v is None or v!=v else str(v)).astype(object)
+    for c in df: df[c] = _texts(df[c])
     if 'status' not in df: df['status'] = 'ok'
     df['status'] = df['status'].replace('', 'ok')
     first = [c for c in columns if c in df]
@@ -115,7 +121,9 @@ def where(self:Catalog,
 ):
     "The rows whose columns have the given values"
     mask = pd.Series(True, self.df.index)
-    for c,v in kw.items(): mask &= self.df[c].isin([v] if isinstance(v, str) else list(v))
+    for c,v in kw.items():
+        if c not in self.df: raise GenreError(f'The catalog has no column {c!r}. It has {", ".join(self.df)}.')
+        mask &= self.df[c].isin([str(o) for o in ([v] if isinstance(v, str) or not hasattr(v, '__iter__') else v)])
     return self[mask]
 
 @patch(as_prop=True)
@@ -186,16 +194,26 @@ def _read_text(path):
     for enc in _encodings:
         with contextlib.suppress(UnicodeDecodeError): return b.decode(enc)
 
+def _surplus(text):
+    "The first line with more values than the header has names, or None; empty ones at the end do not count"
+    rows = csv.reader(io.StringIO(text))
+    n = len(next(rows, []))
+    return next((rows.line_num for r in rows if any(r[n:])), None)
+
 def read_table(
     csv, # A csv file in UTF-8 (with or without BOM) or latin-1
 )->pd.DataFrame: # Every value text, empty where the csv has none
     "Read a csv as text, or say what is wrong with it"
-    import io
     csv = Path(csv)
     if not csv.is_file(): raise GenreError(f'There is no file {csv}. Check the name, or make it with `genre-fastai catalog`.')
-    try: df = pd.read_csv(io.StringIO(_read_text(csv)), dtype=str, keep_default_na=False, index_col=False)
+    text = _read_text(csv)
+    try:
+        with warnings.catch_warnings(record=True) as said: df = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as e: raise GenreError(f'{csv} cannot be read as a csv: {e}. Mend that line, or save it again from your spreadsheet as csv.') from e
-    return df.rename(columns=lambda c: _unescape(c.strip())).fillna('').map(_unescape)
+    if said and (line := _surplus(text)): raise GenreError(f'{csv}, line {line}: more values than the header has names. A value with a comma needs quotes around it.')
+    df = df.rename(columns=lambda c: _unescape(c.strip())).fillna('').map(_unescape)
+    if (twice := df.columns[df.columns.duplicated()]).size: raise GenreError(f'{csv} has several columns named {twice[0]!r}. Rename all but one.')
+    return df
 
 # %% ../nbs/00_core.ipynb #67e28d43
 def read_catalog(

@@ -28,6 +28,9 @@ def find_images(
         dirs[:] = [d for d in dirs if not d.startswith('.')]
         rel = Path(root).relative_to(folder)
         res += [(rel/n).as_posix() for n in names if not n.startswith('.') and Path(n).suffix.lower() in image_suffixes]
+    for f in res:
+        try: f.encode()
+        except UnicodeEncodeError: raise GenreError(f'{folder} has a file whose name is not UTF-8: {f!r}. Rename it.') from None
     return sorted(res)
 
 # %% ../nbs/03a_sources.ipynb #035a20b3
@@ -55,7 +58,7 @@ def _from_csv(source, path):
     df = read_table(source)
     if 'fname' not in df or 'file' in df: return read_catalog(source, path)
     df = df.rename(columns={'fname':'file'})
-    if 'is_valid' in df: df['split'] = ['valid' if v.lower() in ('true','1') else 'train' for v in df.pop('is_valid')]
+    if 'is_valid' in df: df['split'] = ['valid' if v.lower() in ('true','1','1.0') else 'train' for v in df.pop('is_valid')]
     cat = Catalog(df, source.parent if path is None else path)
     if not {'label','labels'} & set(cat.df): raise GenreError(f'{source} has `fname` but no `labels`. Add the column.')
     cat.files # each name is checked here
@@ -69,6 +72,7 @@ def catalog_from(
 )->Catalog:
     "The catalog of a folder, csv or journal; `GenreError` where there is nothing to read, or a label is missing or unknown"
     source = Path(source)
+    if not source.exists(): raise GenreError(f'There is no folder or file {source}. Check the name.')
     if source.is_dir(): cat = _from_folder(source)
     elif source.suffix=='.jsonl':
         from genre_fastai.download import read_journal
@@ -88,7 +92,7 @@ def check_labels(
     cat = cat.assign(**{col: ['|'.join(s.strip() for s in o.split('|') if s.strip()) for o in cat.df[col]]})
     ok = cat.df['status']=='ok'
     if len(bad := cat.df.index[ok & (cat.df[col]=='')]):
-        raise GenreError(f'{source}: {len(bad)} rows have no label, the first in row {bad[0]+1} ({cat.df.file[bad[0]]}). Fill in `{col}`, or take the rows out.')
+        raise GenreError(f'{source}: {len(bad)} rows have no label, the first in row {bad[0]+1} ({cat.df.file[bad[0]]}). {"Download the list again with a column `label`" if str(source).endswith(".jsonl") else f"Fill in `{col}`, or take the rows out"}.')
     if classes is not None: _check_known(cat, source, classes)
     cat = _drop_repeats(cat, source)
     if len(cat.classes)==1: warnings.warn(f'{source} has the single class {cat.classes[0]!r}: a classifier needs two or more.')
@@ -118,6 +122,12 @@ def _folder_name(label, i):
     if not label or label.startswith('.') or any(c in label for c in '/\\\0:'): raise GenreError(f'The label {label!r} in row {i+1} cannot be the name of a folder. Rename the label.')
     return label
 
+def _check_sources(dest, cat):
+    "An export clears its folder first, so what it copies must lie elsewhere, and be there"
+    here = dest.resolve()
+    if any(p.resolve().is_relative_to(here) for p in cat.files): raise GenreError(f'{dest} holds the files of this catalog, and an export clears its folder first. Give another folder.')
+    if gone := [p for p in cat.files if not p.is_file()]: raise GenreError(f'{len(gone)} of {len(cat)} files of the catalog are not there, the first is {gone[0]}. Nothing was exported.')
+
 def _clear_export(dest, listing):
     "Remove what an earlier export into `dest` wrote, and nothing else"
     if listing.is_file():
@@ -132,18 +142,21 @@ def to_folders(self:Catalog,
     "Copy the rows that take part to `dest/split/label/`, and remove what an earlier export left there"
     dest,cat = Path(dest), self.ok
     if cat.multi: raise GenreError('A poster with several labels fits in no single folder. Use `save` or `to_fastai_csv`.')
+    _check_sources(dest, cat)
     names,seen = [],Counter()
     for i,r in enumerate(cat.df.itertuples()):
         base = Path(r.file)
+        if (s := getattr(r, 'split', '')) not in ('', 'train', 'valid', 'test'): raise GenreError(f'The split {s!r} in row {i+1} is none of train, valid and test. Mend it.')
         name = (Path(getattr(r, 'split', ''))/_folder_name(r.label, i)/base.name).as_posix()
         seen[name] += 1
         names.append(name if seen[name]==1 else f'{name[:-len(base.suffix) or None]}_{hashlib.sha256(r.file.encode()).hexdigest()[:8]}{base.suffix}')
+    targets = [safe_path(dest, o) for o in names]
     dest.mkdir(parents=True, exist_ok=True)
     _clear_export(dest, listing := dest/'.genre_fastai_export')
     with atomic_write(listing) as f: f.write('\n'.join(names))
-    for src,name in zip(cat.files, names):
-        (dest/name).parent.mkdir(parents=True, exist_ok=True)
-        (os.link if link else shutil.copyfile)(src, dest/name)
+    for src,to in zip(cat.files, targets):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        (os.link if link else shutil.copyfile)(src, to)
     return dest
 
 # %% ../nbs/03a_sources.ipynb #5546fb84
@@ -176,6 +189,7 @@ def take(self:Catalog,
     "Keep `n` rows of each class, and drop the others; `GenreError` where a class has fewer"
     if self.multi: raise GenreError('A row with several labels belongs to no single class, so classes cannot be evened out. Use a catalog with `label`.')
     df = self.df[self.df['status']=='ok'][['label','file']]
+    if by not in ('rank','random'): raise GenreError(f"by={by!r} is no rule. Give 'rank' or 'random'.")
     if by=='rank' and 'rank' not in self.df: raise GenreError("This catalog has no `rank`. Use by='random'.")
     df = df.assign(rank=pd.to_numeric(self.df['rank'], errors='coerce') if by=='rank' else 0, luck=hash_order(df['file'], seed))
     counts = df['label'].value_counts()

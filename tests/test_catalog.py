@@ -226,3 +226,19 @@ def test_real_posters_have_no_false_pairs():
     cat = catalog_from(root/'romance_horror_superhero.csv')
     cat = verify(cat[cat.df.index<600], progress=False)
     assert len(cat.ok)==600 and len(find_duplicates(cat, progress=False))<=1
+
+def test_export_loses_nothing(tmp_path):
+    for i in range(4):
+        p = tmp_path/f'in/{"ab"[i%2]}/{i}.jpg'
+        p.parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (8,12), (i*60,0,0)).save(p)
+    cat = catalog_from(tmp_path/'in')
+    out = cat.to_folders(tmp_path/'out')
+    again = catalog_from(out)
+    with pytest.raises(GenreError, match='holds the files of this catalog'): again.to_folders(out)
+    with pytest.raises(GenreError, match='4 of 4 files'): Catalog(cat.df, tmp_path/'gone').to_folders(out)
+    (tmp_path/'away').mkdir(); (tmp_path/'linked').mkdir(); (tmp_path/'linked/a').symlink_to(tmp_path/'away')
+    with pytest.raises(GenreError, match='leaves the folder'): cat.to_folders(tmp_path/'linked')
+    (tmp_path/'full').mkdir(); Image.new('RGB', (8,12)).save(tmp_path/'full/x.jpg')
+    with pytest.raises(GenreError, match='no export made'): cat.to_folders(tmp_path/'full')
+    assert len(catalog_from(out))==4 and not list((tmp_path/'away').iterdir()) and (tmp_path/'full/x.jpg').exists()
