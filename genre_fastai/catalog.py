@@ -38,7 +38,7 @@ def build_catalog(
     "Read, verify, dedupe and split; `GenreError` where nothing is left or anything leaks"
     cat = source if isinstance(source, Catalog) else catalog_from(source, path)
     cat = verify(cat, policy, progress=progress)
-    if not len(cat.ok): raise GenreError(f'None of the {len(cat)} images can be used, the first because: {cat.df.reason[0]}. See the column `reason`.')
+    if not len(cat.ok): raise GenreError(f'None of the {len(cat)} images can be used, the first because: {cat.df.get("reason", cat.df["status"])[0]}. See the columns `status` and `reason`.')
     pairs = find_duplicates(cat, features and features(cat.ok), progress=progress)
     cat = dedupe(cat, pairs, contradictions)
     cat = split(cat, valid, test, seed, pairs) if resplit or not _has_split(cat) else cat

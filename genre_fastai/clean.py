@@ -95,6 +95,7 @@ def _take(self:Journal, line):
     if self.head is None: return self._take_head(d)
     if missing := [k for k in _needed if k not in d]: raise self._damaged(f'it lacks {", ".join(missing)}')
     if d['action'] not in [*actions, 'undo', 'redo']: raise self._damaged(f'there is no action {d["action"]!r}')
+    if not all(isinstance(d[k], str) for k in ('file','before','after')): raise self._damaged('file, before and after are not all texts')
     self.last_id = d['id']
     if d['action'] in actions:
         self._hold(d)
@@ -116,7 +117,7 @@ def _take_head(self:Journal, d):
     if 'catalog' not in d: raise self._damaged('the first line of a journal names its catalog')
     if d['catalog']!=self.cat.hash and not self.force:
         raise GenreError(f'{self.path} belongs to another catalog: that has the hash {d["catalog"]} and {d.get("rows")} rows, this one {self.cat.hash} and {len(self.cat)}. Give the raw catalog that the journal was begun with, or another journal; '
-                         '`replay(cat, journal, force=True)` (--force) applies the decisions that fit.')
+                         '`replay(cat, journal, force=True)` (--force) applies the decisions that fit. A catalog that was saved into another folder than that of its images has other file names: read the csv, and begin the journal with what you read.')
     self.head = d
 
 # %% ../nbs/21_clean.ipynb #7083149d
@@ -216,6 +217,14 @@ def _after(self:CleaningSession, d, before):
     return '|'.join([o for o in old if o!=new] + [new]*(d['action']=='add_label'))
 
 @patch
+def _check_stays(self:CleaningSession, file, other):
+    "Of copies one stays: no row is the copy of one that is, directly or by way of others, a copy of it"
+    seen,o = set(),other
+    while o not in seen and (d := self.decision(o)) and d['action']=='copy_of':
+        seen.add(o); o = d['other']
+        if o==file: raise GenreError(f'{other} was marked as a copy of {file}, so both would be gone. Keep {other} first.')
+
+@patch
 def _complete(self:CleaningSession, d):
     "A decision as it is written, or a `GenreError` if it cannot be made"
     if d['action'] not in actions: raise GenreError(f'There is no action {d["action"]!r}. Actions: {", ".join(actions)}.')
@@ -223,6 +232,7 @@ def _complete(self:CleaningSession, d):
     before = self.state(d['file'])[self.cat.label_column]
     if d.get('before', before)!=before: raise GenreError(f'{d["file"]} has the label {before!r}, not {d["before"]!r} as when this was proposed. Look at it again.')
     if d['action']=='copy_of' and (d.get('other')==d['file'] or d.get('other') not in self.at): raise GenreError(f'{d["file"]} cannot be the copy of {d.get("other")!r}. Name another row of the catalog.')
+    if d['action']=='copy_of': self._check_stays(d['file'], d['other'])
     return self._line(d['file'], d['action'], before, self._after(d, before), who=d.get('who') or self.who, why=d.get('why', ''), **({'other': d['other']} if d['action']=='copy_of' else {}))
 
 @patch

@@ -14,8 +14,8 @@ const button = (cls, text, label, onclick, attrs) => {
   return b;
 };
 const percent = v => v === null ? '' : Math.round(v * 100) + ' %';
-const words = {keep: 'kept', delete: 'deleted', relabel: 'relabelled', add_label: 'relabelled', remove_label: 'relabelled', copy_of: 'copy', drop: 'deleted', left: 'left'};
-const marks = {keep: 'keep', delete: 'delete', drop: 'delete', copy_of: 'delete', relabel: 'relabel', add_label: 'relabel', remove_label: 'relabel'};
+const words = {keep: 'kept', delete: 'deleted', relabel: 'relabelled', add_label: 'relabelled', remove_label: 'relabelled', copy_of: 'copy', left: 'left'};
+const marks = {keep: 'keep', delete: 'delete', copy_of: 'delete', relabel: 'relabel', add_label: 'relabel', remove_label: 'relabel'};
 const help = {grid: [['arrows', 'move'], ['K', 'keep'], ['D', 'delete'], ['A', 'accept the proposal'], ['1–9', 'label'], ['R', 'choose label'], ['U', 'undo'], ['⇧U', 'redo'], ['N P', 'page'], ['Enter', 'enlarge']],
   pairs: [['arrows', 'move'], ['L', 'delete left'], ['R', 'delete right'], ['K', 'keep both'], ['U', 'undo'], ['⇧U', 'redo'], ['N P', 'page'], ['Enter', 'enlarge']]};
 
@@ -263,8 +263,14 @@ function render({model, el}) {
     say('');
     if (view === 'pairs') {
       const {a, b} = item.row, [gone, stays] = action === 'left' ? [a, b] : [b, a];
-      if (action === 'both') [a, b].forEach(o => o.state.frozen || tell(o, 'keep', {}, {labels: o.was}));
-      else if (!frozen(gone)) tell(gone, 'copy_of', {other: stays.file});
+      const copy = (o, p) => o.state.action === 'copy_of' && o.state.other === p.file;
+      const keep = o => tell(o, 'keep', {}, {labels: o.was, other: ''});
+      // both stay: what else was decided about either holds
+      if (action === 'both') [[a, b], [b, a]].forEach(([o, p]) => { if (!o.state.frozen && (!o.state.action || copy(o, p))) keep(o); });
+      else if (!frozen(gone)) {
+        if (copy(stays, gone)) keep(stays); // a change of mind
+        tell(gone, 'copy_of', {other: stays.file}, {other: stays.file});
+      }
     } else {
       if (frozen(item.row)) return;
       tell(item.row, action, label ? {label} : {}, action === 'relabel' ? {labels: label.split('|')} : action === 'keep' ? {labels: item.row.was} : {});
@@ -281,7 +287,7 @@ function render({model, el}) {
     const f = item.row.fix;
     if (!f) return null;
     if (['relabel', 'add_label', 'remove_label'].includes(f.action)) return f.label.split('|').every(o => info.classes.includes(o)) ? [f.action, f.label] : null;
-    return ['delete', 'drop'].includes(f.action) ? ['delete', ''] : f.action === 'keep' ? ['keep', ''] : f.action === 'copy_of' ? ['copy_of', f.label] : null;
+    return f.action === 'delete' ? ['delete', ''] : f.action === 'keep' ? ['keep', ''] : f.action === 'copy_of' ? ['copy_of', f.label] : null;
   };
   const accept = item => {
     const [action, label] = propose(item) || [];

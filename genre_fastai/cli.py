@@ -29,6 +29,9 @@ def main(
     warnings.showwarning = lambda message, *args, **kw: _say(f'genre-fastai: {message}')
     try: app(args)
     except GenreError as e: sys.exit(_say(f'genre-fastai: {e}'))
+    except OSError as e:
+        if not e.filename: raise
+        sys.exit(_say(f'genre-fastai: {e.filename}: {e.strerror}. Check the name and its permissions.'))
 
 def _no_bars():
     "A log file wants the lines of the epochs, not the thousand states of a bar; fastprogress does not ask whether it is on a terminal"
@@ -49,7 +52,7 @@ _Frozen = Annotated[int, typer.Option(help='Epochs with the body frozen')]
 _Epochs = Annotated[int, typer.Option(help='Epochs with everything learning')]
 _Rule = Annotated[str, typer.Option(help="What is decided: one or more, separated by commas, of drop or relabel (wrong labels), duplicates, contradictions, leaks, flags")]
 _Label = Annotated[str, typer.Option(help='Genre of the addresses')]
-_Out = Annotated[Path, typer.Option(help='File to write')]
+_Out = Annotated[Path, typer.Option(help='File to write', dir_okay=False)]
 def _weights(s): return None if s.lower()=='none' else s
 
 # %% ../nbs/41_cli.ipynb #d31dffd4
@@ -110,9 +113,11 @@ def duckduckgo(query:Annotated[str, typer.Argument(help='What to search for')], 
 def merge(files:Annotated[List[Path], typer.Argument(help='Lists to join')], out:_Out,
           conflicts:Annotated[str, typer.Option(help="An address under two labels: 'keep', 'drop', or 'best' rank")]='keep'):
     "Join lists, and show the addresses that stand under two labels."
-    from genre_fastai.urls import merge_urls, url_conflicts, read_urls
-    urls = merge_urls(*files, conflicts=conflicts)
-    if len(both := url_conflicts(merge_urls(*files))): print(f'{len(both)} addresses stand under two labels ({conflicts}):\n{both.head(20).to_string(index=False)}')
+    import pandas as pd
+    from genre_fastai.urls import merge_urls, read_urls, url_conflicts
+    lists = [read_urls(o) for o in files]
+    urls = merge_urls(*lists, conflicts=conflicts)
+    if len(both := url_conflicts(pd.concat(lists))): print(f'{len(both)} addresses stand under two labels ({conflicts}):\n{both.head(20).to_string(index=False)}')
     _save(urls, out)
 
 @urls_app.command()
@@ -176,7 +181,9 @@ def train(
     "Fit frozen, then unfrozen, and save model and card; an epoch that was finished is not lost."
     from genre_fastai.learner import train as fit
     from genre_fastai.inference import save_model
-    learn = fit(read_catalog(csv, path), arch, _weights(weights), frozen_epochs, epochs, lr if lr=='find' else float(lr), seed, bs, cache=cache, keep_best=keep_best, probe=probe, out=out, resume=resume)
+    try: lr = lr if lr=='find' else float(lr)
+    except ValueError: raise GenreError(f"--lr takes a number or 'find', not {lr!r}.") from None
+    learn = fit(read_catalog(csv, path), arch, _weights(weights), frozen_epochs, epochs, lr, seed, bs, cache=cache, keep_best=keep_best, probe=probe, out=out, resume=resume)
     print(f'model in {save_model(learn, out, history=[{k:v for k,v in h.items() if k!="time"} for h in learn.history])}')
     (out/'checkpoint.pth').unlink(missing_ok=True) # the model is there now
 
@@ -207,7 +214,7 @@ def clean(
     "Flag probable label errors out of fold, decide by a rule, and write a new catalog and its journal; or apply a journal."
     from genre_fastai.clean import replay
     cat,log = read_catalog(csv, path), out.with_suffix('.jsonl')
-    if out.resolve()==csv.resolve(): raise GenreError(f'{out} is the catalog itself. Give another name, so that there is a way back.')
+    if out.resolve() in {o.resolve() for o in (csv, journal or log)}: raise GenreError(f'{out} is the catalog or the journal itself. Give another name, so that there is a way back.')
     if journal: cleaned = replay(cat, journal, force)
     else:
         from genre_fastai.suggest import clean_pass

@@ -28,9 +28,9 @@ def with_target(
     need = 'year' if target=='decade' else target
     if need not in cat.df: raise GenreError(f'For the target {target!r} the catalog needs a column `{need}`; it has {", ".join(cat.df)}.')
     if target!='decade': return Catalog(cat.df.drop(columns={'label','labels'}-{target}, errors='ignore'), cat.path)
-    known = cat.df['year'].str.fullmatch(r'(19|20)\d\d')
+    known = cat.df['year'].str.fullmatch(r'(19|20)\d\d(\.0)?')
     if not known.any(): raise GenreError('No row of the catalog has a `year` of four digits, so there are no decades to predict.')
-    new = Catalog(cat.df.drop(columns='labels', errors='ignore').assign(label=cat.df['year'].where(known, '').map(lambda y: decade(y) if y else '')), cat.path)
+    new = Catalog(cat.df.drop(columns='labels', errors='ignore').assign(label=cat.df['year'].where(known, '').map(lambda y: decade(y[:4]) if y else '')), cat.path)
     return new.drop_rows((~known) & (new.df['status']=='ok'), 'no year')
 
 # %% ../nbs/10_data.ipynb #c4acb5dc

@@ -16,7 +16,7 @@ import aiohttp, filelock, pandas as pd
 from fastcore.basics import patch, store_attr
 from fastcore.meta import delegates
 from yarl import URL
-from .core import Catalog, GenreError
+from .core import Catalog, GenreError, _unescape
 from .pictures import BadImage, check_image, convert_image, image_reasons, strict_pillow, suffixes, web_formats
 
 # %% ../nbs/02_download.ipynb #1faa04e0
@@ -237,13 +237,13 @@ def _iter_file(path):
 def _iter_csv(path):
     with open(path, encoding='utf-8-sig', errors='replace', newline='') as f:
         rows = csv.DictReader(f)
-        try: yield from ({k: v or '' for k,v in row.items() if k} for row in rows)
+        try: yield from ({_unescape(k): _unescape(v or '') for k,v in row.items() if k} for row in rows)
         except csv.Error as e: raise GenreError(f'{path}, line {rows.line_num}: {e}. Mend that line, or save the list again as csv.') from e
 
 def _iter_text(path):
     with open(path, encoding='utf-8-sig', errors='replace') as f:
         for line in f:
-            if line.strip(): yield dict(url=line.strip())
+            if (s := line.strip()) and s[0]!='#': yield dict(url=s)
 
 # %% ../nbs/02_download.ipynb #ba311210
 class Downloader:
@@ -266,6 +266,7 @@ class Downloader:
         headers:dict=None, # Further request headers, sent to every host of the list
     ):
         store_attr()
+        if bad := [k for k in ('conns','per_host') if getattr(self, k)<1]: raise GenreError(f'{bad[0]}={getattr(self, bad[0])} would never fetch anything. Give 1 or more.')
         self.dest = Path(dest)
         self.folder = ImageFolder(dest, max_pixels, min_pixels, max_side=max_side, quality=quality, rgb=rgb, first_frame=first_frame)
         self.journal,self.hosts = Journal(dest), weakref.WeakValueDictionary()
@@ -556,7 +557,7 @@ class DownloadReport:
     ):
         advice = dict(ok='Stored.', before='Settled by an earlier run.', repeated='Stands in the list more than once.', **reasons)
         self.counts = dict(Counter(counts).most_common())
-        self.df = pd.DataFrame([(k, n, advice[k]) for k,n in self.counts.items()], columns=['result','urls','what it means'])
+        self.df = pd.DataFrame([(k, n, advice.get(k, '')) for k,n in self.counts.items()], columns=['result','urls','what it means'])
     def __repr__(self): return '\n'.join(f'{n:>9,}  {k:<16} {a}' for k,n,a in self.df.itertuples(index=False)) or 'no addresses'
     def _repr_html_(self): return self.df.to_html(index=False)
 

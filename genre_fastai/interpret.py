@@ -41,7 +41,7 @@ def save(self:View,
     if kind=='csv' and self.df is None: raise GenreError('This view has no table. Save it as a picture.')
     with atomic_write(path, 'w' if kind in ('html','csv') else 'wb') as f:
         if kind=='html': f.write(f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self.alt)}</title>{self._repr_html_()}</html>\n')
-        elif kind=='csv': f.write(Catalog(self.df.reset_index() if self.df.index.name else self.df).to_csv())
+        elif kind=='csv': f.write(csv_text(self.df.reset_index() if self.df.index.name else self.df))
         else: self.fig.savefig(f, format=kind, dpi=dpi, bbox_inches='tight', facecolor='white')
     return path
 

@@ -24,7 +24,8 @@ def open_poster(
     fn, # Image file
 )->Image.Image: # RGB
     "The picture in a file as a viewer shows it, upright; large JPEGs are decoded at a smaller scale, no side below 512 pixels"
-    return upright_rgb(decode(read_bytes(fn), size=512))
+    try: return upright_rgb(decode(read_bytes(fn), size=512))
+    except BadImage as e: raise BadImage(e.reason, f'{fn}: {str(e).partition(": ")[2]}') from None
 
 # %% ../nbs/10a_pixels.ipynb #4b1ff50c
 fit_methods = 'squish','crop','pad'

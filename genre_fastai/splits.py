@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pandas as pd
 from .core import *
-from .groups import add_groups, film_columns
+from .groups import add_groups, film_columns, pair_rows
 from .sources import hash_order
 
 # %% ../nbs/03e_splits.ipynb #6a650838
@@ -99,7 +99,7 @@ def leaks(
     if 'split' not in cat.df: raise GenreError('This catalog has no `split`, so nothing can be said about leaks. Call `split` first.')
     df = cat.df.assign(split=cat.df['split'].where(cat.df['status']=='ok', ''))
     links = [(a, b, c) for c in dict.fromkeys([*by, 'sha256', 'file']) if c in df for a,b in _across(df[c], df['split'])]
-    if pairs is not None: links += [(a, b, f'{k} copy') for a,b,k in zip(pairs['a'], pairs['b'], pairs['kind'])]
+    if pairs is not None: links += [(a, b, f'{k} copy') for (a,b),k in zip(pair_rows(cat, pairs), pairs['kind'])]
     sp,fl = df['split'].tolist(), df['file'].tolist()
     res = [(a, b, fl[a], fl[b], sp[a], sp[b], k) for a,b,k in links if sp[a] and sp[b] and sp[a]!=sp[b]]
     return pd.DataFrame(res, columns='a b file_a file_b split_a split_b kind'.split())

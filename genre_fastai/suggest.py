@@ -284,5 +284,6 @@ def clean_pass(
     if features is None: features = stage_features(rows, arch, weights, size)
     sugg = suggest(cat, oof_probs(rows, features, seed=seed), pairs)
     sess = CleaningSession(cat, journal, sugg)
-    sess.decide([d for d in decide(sugg, rule) if not sess.decision(d['file'])])
+    gone = lambda f: (d := sess.decision(f)) and d['action'] in ('delete','copy_of') # what a person took out is not what stays of two copies
+    sess.decide([d for d in decide(sugg, rule) if not sess.decision(d['file']) and not gone(d.get('other'))])
     return sess.apply(), sugg

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pandas as pd
 from fastcore.basics import patch
 from .core import *
-from .core import _escape, _read_text, _unescape
+from .core import _read_text, _unescape
 
 # %% ../nbs/01_urls.ipynb #61653738
 _web,_control = re.compile(r'https?://[^/?#]', re.I), re.compile(r'[\x00-\x1f\x7f]')
@@ -64,7 +64,7 @@ def url_table(
     "A table of checked addresses without repeats, or a `GenreError` when none is left"
     out,seen,no = {},{},[]
     for i,r in enumerate(rows, 1):
-        r = {k:'' if v is None or v!=v else str(v) for k,v in r.items()}
+        r = {k:'' if pd.isna(v) else str(v) for k,v in r.items()}
         line,why = r.pop('_line', str(i)), r.pop('_no', '')
         try: r['url'] = r.get('url', '') if why else clean_url(r.get('url', ''))
         except ValueError as e: why = str(e)
@@ -256,7 +256,7 @@ def google_snippet(
     return _Snippet(js.replace("})('images', 200);", f"}})({json.dumps(name)}, {int(n)});"))
 
 # %% ../nbs/01_urls.ipynb #d1af0b08
-_url_names = 'url poster link image image_url img src'.split()
+_url_names = 'url poster image_url image img src link'.split() # names of pictures before that of a page
 
 def _header(line):
     "The column names and delimiter of a first line that is a header, or None"
@@ -339,6 +339,8 @@ def merge_urls(
     if conflicts not in ('keep', 'drop', 'best'): raise GenreError(f"conflicts={conflicts!r} is unknown. Choose 'keep', 'drop' or 'best'.")
     if not lists: raise GenreError('No list to merge. Give at least one table or file.')
     df = pd.concat([o if isinstance(o, pd.DataFrame) else read_urls(o) for o in lists], ignore_index=True)
+    if 'url' not in df: raise GenreError(f'A list to merge needs a column `url`; these have {", ".join(df)}.')
+    df['label'] = df['label'].fillna('') if 'label' in df else ''
     df = _ordered(df.drop_duplicates(['url', 'label']))
     two = url_conflicts(df)
     if len(two):
@@ -355,10 +357,7 @@ def save_urls(
     path, # The csv to write
 )->Path: # The same file
     "Write a table of addresses atomically, safe to open in a spreadsheet"
-    df = urls.rename(columns=_escape).map(_escape)
-    # a bare carriage return ends a line for most readers, but the csv module does not quote it by itself
-    odd = any(df[c].str.contains('\r', regex=False).any() for c in df)
-    with atomic_write(path) as f: df.to_csv(f, index=False, lineterminator='\n', quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL)
+    with atomic_write(path) as f: f.write(csv_text(urls))
     return Path(path)
 
 # %% ../nbs/01_urls.ipynb #66be356c
@@ -496,7 +495,7 @@ def tmdb_urls(
     **discover, # Filters of TMDB's discover: `primary_release_year=1999`, `language='fr'` ...
 )->pd.DataFrame: # `url_columns`, then `title,year,overview,imdb_id,tmdb_id,genres`
     "Posters from TMDB with title, year, overview and genres; the key comes from the environment variable `TMDB_API_KEY`"
-    ids = None if ids is None else list(ids)
+    ids = None if ids is None else [ids] if isinstance(ids, (str,int)) else list(ids)
     for i in ids or []:
         if not re.fullmatch(r'\d{1,9}', str(i)): raise GenreError(f'{i!r} is no TMDB id. Ids are numbers, such as 694 in the address of a film there.')
     tmdb = _Tmdb(base)
@@ -549,7 +548,9 @@ def duckduckgo_urls(
         got,why = _ask(engine, query, page, retries, wait, kw)
         old = len(rows)
         for o in got: rows.setdefault(o.get('image'), dict(url=o.get('image'), width=o.get('width'), height=o.get('height'), source=o.get('url'), title=o.get('title')))
-        if len(rows)==old: break
+        if len(rows)==old:
+            if rows and why: warnings.warn(f'DuckDuckGo gave {len(rows)} of {n} results for {query!r}; then came {why}.', UrlWarning, stacklevel=2)
+            break
         page += 1
     if not rows: raise GenreError(f'DuckDuckGo gave nothing for {query!r} in {retries+1} tries; the last was {why}. Wait some minutes, or use the snippet of `google_snippet`.')
     return url_table(list(rows.values())[:n], f'DuckDuckGo ({query})', label, bad)

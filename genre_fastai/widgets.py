@@ -319,7 +319,7 @@ class ImageClassifierCleaner(ImageCleaner):
     def _marked(self): return [(i,self.state(f)) for i,f in enumerate(self.rows['file']) if self.session.decision(f)]
     def delete(self)->L:
         "Indices in `fns` of the posters that are marked to go"
-        return L(i for i,s in self._marked() if s['action'] in ('delete','drop','copy_of'))
+        return L(i for i,s in self._marked() if s['action'] in ('delete','copy_of'))
     def change(self)->L:
         "Pairs of an index in `fns` and the new label, or of several labels the list of them"
         return L((i, s['labels'] if self.session.cat.multi else s['labels'][0]) for i,s in self._marked() if s['action'] in ('relabel','add_label','remove_label'))

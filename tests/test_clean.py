@@ -111,3 +111,21 @@ def test_ten_thousand_rows_stay_quick(tmp_path):
     start = time.perf_counter()
     for i in range(50): sess.relabel(f'{i}.jpg', 'horror')
     assert (time.perf_counter()-start)/50 < .1
+
+def test_of_two_copies_one_stays(tmp_path):
+    cat = Catalog(dict(file=[f'{i}.jpg' for i in range(3)], label='horror'), tmp_path)
+    sess = CleaningSession(cat, tmp_path/'j.jsonl')
+    sess.copy_of('0.jpg', '1.jpg'); sess.copy_of('1.jpg', '2.jpg')
+    for f,o in (('1.jpg','0.jpg'), ('2.jpg','0.jpg')):
+        with pytest.raises(GenreError, match='both would be gone'): sess.copy_of(f, o)
+    assert sess.apply().df['status'].tolist()==['dropped','dropped','ok']
+    sess.keep('0.jpg'); sess.copy_of('2.jpg', '0.jpg')
+    assert sess.apply().df['status'].tolist()==['ok','dropped','dropped']
+
+def test_a_journal_that_was_written_by_hand(tmp_path):
+    cat = Catalog(dict(file=['0.jpg'], label='horror'), tmp_path)
+    CleaningSession(cat, tmp_path/'j.jsonl').delete('0.jpg')
+    text = (tmp_path/'j.jsonl').read_text()
+    (tmp_path/'j.jsonl').write_text(text.replace('"file": "0.jpg"', '"file": ["0.jpg"]'))
+    assert text!=(tmp_path/'j.jsonl').read_text()
+    with pytest.raises(GenreError, match='not all texts'): replay(cat, tmp_path/'j.jsonl')

@@ -456,3 +456,11 @@ def test_report():
     r = DownloadReport({'ok': 3, 'dns': 5})
     assert r.df['result'].tolist()==['dns','ok'] and 'Check the spelling' in repr(r) and '<table' in r._repr_html_()
     assert set(D.reasons) >= {r for _,r in faults.values()}
+
+@pytest.mark.parametrize('k', ['conns','per_host'])
+def test_no_connection_is_refused(tmp_path, k):
+    with pytest.raises(GenreError, match=f'{k}=0'): download_images(['https://a.b/1.jpg'], tmp_path, **{k: 0}, progress=False)
+
+def test_long_lists_read_as_short_ones_do(tmp_path):
+    (tmp_path/'a.txt').write_text('# horror\nnot-an-address\n'); (tmp_path/'b.csv').write_text("url,title\nnot-an-address,'=1+1\n")
+    assert [r['url'] for r in D.iter_urls(tmp_path/'a.txt')]==['not-an-address'] and [r['title'] for r in D.iter_urls(tmp_path/'b.csv')]==['=1+1']

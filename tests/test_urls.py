@@ -171,3 +171,12 @@ def test_merge(tmp_path):
 def test_merge_of_a_list_in_conflict_with_itself():
     a = url_table([dict(url='https://a.example.com/1', label=l) for l in ('horror', 'romance')])
     with pytest.warns(UrlWarning): assert len(merge_urls(a, conflicts='drop')) == 0
+
+def test_a_picture_rather_than_its_page(tmp_path):
+    (tmp_path/'u.csv').write_text('title,link,image\nAlien,https://films.example.com/alien,https://img.example.com/a.jpg\n')
+    assert read_urls(tmp_path/'u.csv')['url'].tolist()==['https://img.example.com/a.jpg']
+
+def test_merge_without_labels():
+    a = pd.DataFrame(dict(url=['https://a.b/1.jpg','https://a.b/1.jpg','https://a.b/2.jpg']))
+    assert merge_urls(a)[['url','label','rank']].values.tolist()==[['https://a.b/1.jpg','','1'],['https://a.b/2.jpg','','2']]
+    with pytest.raises(GenreError, match='column `url`'): merge_urls(pd.DataFrame(dict(address=['x'])))

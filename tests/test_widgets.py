@@ -208,3 +208,8 @@ def test_in_voila(chrome, site):
     wait(lambda: ('copy_of', '004') in decisions(site), 'the copy in the journal')
     wait(lambda: p.find('.gc-side')[1].get_attribute('data-mark')=='delete', 'the mark of the copy')
     assert replay(site.cat, site.journal).df.set_index('file').loc['images/004.jpg', 'status']=='dropped'
+    p.press('l') # a change of mind: the other one goes, and this one stays
+    wait(lambda: decisions(site)[-2:]==[('keep', '004'), ('copy_of', '001')], 'the other copy')
+    p.press('k')
+    wait(lambda: decisions(site)[-1]==('keep', '001'), 'both kept') # what was decided about 004 already holds
+    assert decisions(site).count(('keep', '004'))==1 and replay(site.cat, site.journal).df.set_index('file').loc[['images/001.jpg','images/004.jpg'], 'status'].eq('ok').all()
