@@ -336,7 +336,7 @@ def test_a_disk_that_is_really_full(tmp_path, small_disk):
     async def big(w, path, n): return reply(picture(int(path[1:-4]), (200,200)))
     with Server({'*': big}) as s:
         urls = [s.url(f'/{i}.jpg') for i in range(80)]
-        with pytest.raises(GenreError, match='No space left'): download_images(urls, small_disk/'to', allow_private=True, progress=False)
+        with pytest.raises(GenreError, match='No space left'): download_images(urls, small_disk/'to', allow_private=True, conns=2, progress=False) # with many on the way at once, none may find room to end
         kept = read_journal(small_disk/'to')
         assert 0<len(kept.ok)<80 and all(D.check_image(p.read_bytes()) for p in kept.ok.files)
         subprocess.run(['mount', '-o', 'remount,size=20m', small_disk], check=True)
