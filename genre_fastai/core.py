@@ -73,10 +73,12 @@ class Catalog:
     def __repr__(self): return f'Catalog({len(self)} rows, {len(self.ok)} ok, {len(self.classes)} classes, path={str(self.path)!r})'
     def _repr_html_(self): return f'<p>{self!r}</p>' + self.df.head().to_html(index=False, escape=True)
 
+def _text(v): return v if type(v) is str else '' if pd.api.types.is_scalar(v) and pd.isna(v) else str(v)
+
 def _texts(col):
     "A column as text, empty where nothing is known; pandas makes floats of whole numbers with gaps"
     if pd.api.types.is_float_dtype(col) and col.isna().any() and (col.dropna()%1==0).all(): col = col.astype('Int64')
-    return col.astype(object).map(lambda v: v if type(v) is str else '' if pd.api.types.is_scalar(v) and pd.isna(v) else str(v)).astype(object)
+    return col.astype(object).map(_text).astype(object)
 
 def _tidy(df):
     "Every value text, known columns first, rows numbered from 0"

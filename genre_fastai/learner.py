@@ -234,7 +234,7 @@ def train(
     dls = get_dls(cat, bs=bs, seed=seed, num_workers=num_workers, target=target, preset=preset, cache=cache, **{k:v for k,v in dict(size=size, method=method).items() if v is not None})
     learn = poster_learner(dls, arch, weights, loss_func=poster_loss(dls, label_smoothing, balance), opt_func=opt_func, precision=precision, keep_stats=keep_stats, linear=bool(probe))
     if probe: learn.fit_probe(probe)
-    learn.recipe = dict(seed=seed, keep_stats=keep_stats, probe=probe, preset=preset, target=target, label_smoothing=label_smoothing, balance=balance, mixup=mixup, patience=patience)
+    learn.recipe = dict(seed=seed, probe=probe, preset=preset, target=target, label_smoothing=label_smoothing, balance=balance, mixup=mixup, patience=patience)
     cbs = L(kwargs.pop('cbs', None)) + L(MixUp(mixup) if mixup else None) + L(EarlyStoppingCallback(patience=patience) if patience else None)
     return learn.fit_stages(0 if probe else frozen_epochs, unfrozen_epochs, lr=lr, cbs=cbs, **kwargs)
 

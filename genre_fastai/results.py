@@ -184,7 +184,7 @@ def run_results(
     for name,cat in cats.items(): show(f'{name}: {split_text(cat)}')
     from genre_fastai.weights import load_arch
     arch = load_arch(arch).arch # without a hub it may be another than asked for
-    def one(data, recipe, n, seed, **_): return test_scores(c := thin(cats[data], n, seed), methods[recipe](c, seed, **({} if recipe=='cnn' else dict(arch=arch))))
+    def one(data, recipe, n, seed, arch, **_): return test_scores(c := thin(cats[data], n, seed), methods[recipe](c, seed, arch=arch))
     grids = [grid(seeds=[s], recipe=[r], n=list(sizes), data=list(cats)) for s in range(seeds) for r in recipes or methods]
     return Experiments(Path(out)/'main.csv').run([dict(s, catalog=cats[s['data']].hash, arch='PosterCNN' if s['recipe']=='cnn' else arch) for g in grids for s in g], one, show)
 

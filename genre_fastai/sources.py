@@ -14,7 +14,6 @@ from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
 from .core import *
-from .core import _escape
 
 # %% ../nbs/03a_sources.ipynb #de293b74
 image_suffixes = {k for k,v in mimetypes.types_map.items() if v.startswith('image/')} | {'.webp', '.avif', '.jfif'}
@@ -122,11 +121,11 @@ def _folder_name(label, i):
     if not label or label.startswith('.') or any(c in label for c in '/\\\0:'): raise GenreError(f'The label {label!r} in row {i+1} cannot be the name of a folder. Rename the label.')
     return label
 
-def _check_sources(dest, cat):
+def _check_sources(dest, files):
     "An export clears its folder first, so what it copies must lie elsewhere, and be there"
     here = dest.resolve()
-    if any(p.resolve().is_relative_to(here) for p in cat.files): raise GenreError(f'{dest} holds the files of this catalog, and an export clears its folder first. Give another folder.')
-    if gone := [p for p in cat.files if not p.is_file()]: raise GenreError(f'{len(gone)} of {len(cat)} files of the catalog are not there, the first is {gone[0]}. Nothing was exported.')
+    if any(p.resolve().is_relative_to(here) for p in files): raise GenreError(f'{dest} holds the files of this catalog, and an export clears its folder first. Give another folder.')
+    if gone := [p for p in files if not p.is_file()]: raise GenreError(f'{len(gone)} of {len(files)} files of the catalog are not there, the first is {gone[0]}. Nothing was exported.')
 
 def _clear_export(dest, listing):
     "Remove what an earlier export into `dest` wrote, and nothing else"
@@ -142,7 +141,8 @@ def to_folders(self:Catalog,
     "Copy the rows that take part to `dest/split/label/`, and remove what an earlier export left there"
     dest,cat = Path(dest), self.ok
     if cat.multi: raise GenreError('A poster with several labels fits in no single folder. Use `save` or `to_fastai_csv`.')
-    _check_sources(dest, cat)
+    files = cat.files
+    _check_sources(dest, files)
     names,seen = [],Counter()
     for i,r in enumerate(cat.df.itertuples()):
         base = Path(r.file)
@@ -154,7 +154,7 @@ def to_folders(self:Catalog,
     dest.mkdir(parents=True, exist_ok=True)
     _clear_export(dest, listing := dest/'.genre_fastai_export')
     with atomic_write(listing) as f: f.write('\n'.join(names))
-    for src,to in zip(cat.files, targets):
+    for src,to in zip(files, targets):
         to.parent.mkdir(parents=True, exist_ok=True)
         (os.link if link else shutil.copyfile)(src, to)
     return dest
@@ -169,7 +169,7 @@ def to_fastai_csv(self:Catalog,
     if 'split' not in cat.df: raise GenreError('This catalog has no `split`, so no row can be marked as validation. Call `split` first.')
     cat = cat.where(split=['train', 'valid'])
     df = Catalog(dict(fname=cat.df['file'], labels=['|'.join(t) for t in cat.targets], is_valid=cat.df['split']=='valid')).df
-    with atomic_write(csv) as f: f.write(df[['fname','labels','is_valid']].map(_escape).to_csv(index=False, lineterminator='\n'))
+    with atomic_write(csv) as f: f.write(csv_text(df[['fname','labels','is_valid']]))
     return Path(csv)
 
 # %% ../nbs/03a_sources.ipynb #342a58ec

@@ -12,7 +12,7 @@ __all__ = ['bad_flags', 'rules', 'stage_features', 'oof_probs', 'label_issues', 
 from pathlib import Path
 import numpy as np, pandas as pd
 from .clean import *
-from .clean import _rows
+from .clean import _drops, _rows
 from .core import *
 from .groups import _worth, linked
 from .splits import folds, leaks
@@ -284,6 +284,6 @@ def clean_pass(
     if features is None: features = stage_features(rows, arch, weights, size)
     sugg = suggest(cat, oof_probs(rows, features, seed=seed), pairs)
     sess = CleaningSession(cat, journal, sugg)
-    gone = lambda f: (d := sess.decision(f)) and d['action'] in ('delete','copy_of') # what a person took out is not what stays of two copies
+    gone = lambda f: (d := sess.decision(f)) and _drops(d) # what a person took out is not what stays of two copies
     sess.decide([d for d in decide(sugg, rule) if not sess.decision(d['file']) and not gone(d.get('other'))])
     return sess.apply(), sugg

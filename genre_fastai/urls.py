@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pandas as pd
 from fastcore.basics import patch
 from .core import *
-from .core import _read_text, _unescape
+from .core import _read_text, _text, _unescape
 
 # %% ../nbs/01_urls.ipynb #61653738
 _web,_control = re.compile(r'https?://[^/?#]', re.I), re.compile(r'[\x00-\x1f\x7f]')
@@ -64,7 +64,7 @@ def url_table(
     "A table of checked addresses without repeats, or a `GenreError` when none is left"
     out,seen,no = {},{},[]
     for i,r in enumerate(rows, 1):
-        r = {k:'' if pd.isna(v) else str(v) for k,v in r.items()}
+        r = {k:_text(v) for k,v in r.items()}
         line,why = r.pop('_line', str(i)), r.pop('_no', '')
         try: r['url'] = r.get('url', '') if why else clean_url(r.get('url', ''))
         except ValueError as e: why = str(e)
