@@ -232,11 +232,11 @@ def predict(
     csv:Annotated[Optional[Path], typer.Option(help='Write a table file,pred and one probability a class')]=None,
 ):
     "Predict posters."
-    from genre_fastai.core import atomic_write
+    from genre_fastai.core import atomic_write, csv_text
     from genre_fastai.inference import load_model
     res = load_model(model).predict(files)
     if not csv: return print(res.to_string(index=False))
-    with atomic_write(csv) as f: f.write(res.to_csv(index=False, lineterminator='\n'))
+    with atomic_write(csv) as f: f.write(csv_text(res))
     print(f'{len(res)} predictions in {csv}')
 
 # %% ../nbs/41_cli.ipynb #54894a74

@@ -212,7 +212,7 @@ def read_journal(
 
 # %% ../nbs/02_download.ipynb #1f2f6d14
 def _as_row(o):
-    if isinstance(o, dict): return {str(k): '' if v is None or v!=v else v for k,v in o.items()}
+    if isinstance(o, dict): return {str(k): '' if v is None or v is pd.NA or v!=v else v for k,v in o.items()}
     return dict(url=str(o))
 
 def iter_urls(
