@@ -23,6 +23,7 @@ from .sample import *
 from .suggest import *
 from .proof import *
 from .urls import *
+from .weights import arch_name
 
 # %% ../nbs/40_demo.ipynb #65ab8781
 @contextmanager
@@ -43,13 +44,19 @@ def collect(
 )->pd.DataFrame: # `url,label,rank,...`
     "Save the search page of each label and read the addresses from it"
     dest,lists = Path(dest), []
-    for label in site.labels:
+    for label,name in zip(site.labels, _page_names(site.labels)):
         page = urllib.request.urlopen(site.search_url(label), timeout=30).read().decode()
-        with atomic_write(dest/'pages'/f'{label}.html') as f: f.write(page)
+        with atomic_write(dest/'pages'/name) as f: f.write(page)
         lists.append(google_urls(page, label))
     urls = merge_urls(*lists, conflicts='keep')
     save_urls(urls, dest/'urls.csv')
     return urls
+
+def _page_names(labels):
+    "A file name for the page of each label, without anything that a path could mean by it"
+    names = [re.sub(r'[^\w -]+', '-', o) for o in labels]
+    twice = [o.casefold() for o in names]
+    return [f'{o}.html' if twice.count(o.casefold())==1 else f'{o}-{i}.html' for i,o in enumerate(names)]
 
 # %% ../nbs/40_demo.ipynb #6aaf8145
 def compare(
@@ -66,8 +73,11 @@ def source_posters(
     n=450, # Posters to draw
     seed=42, # Of the drawing
 )->Catalog:
-    "The posters behind the sample site"
-    return make_sample(Path(out)/'site', n=n, seed=seed) if posters is None else read_catalog(posters).ok
+    "The posters behind the sample site, in an emptied folder; what cannot serve is refused before an earlier demo goes"
+    check_sample(n)
+    own = posters if posters is None else own_posters(out, posters)
+    out = fresh_folder(out)
+    return make_sample(out/'site', n=n, seed=seed) if own is None else own
 
 # %% ../nbs/40_demo.ipynb #f49c6f1c
 def run_demo(
@@ -82,22 +92,12 @@ def run_demo(
     seed=42, # Of drawing, splitting and training
 )->dict: # `catalog`, `cleaned`, `scores`, `cleaning`, `prediction`, `report`
     "From a search page to a cleaned classifier and its report, on loopback"
-    out = fresh_folder(out)
-    recipe = dict(arch=arch, weights=weights, frozen_epochs=frozen_epochs, unfrozen_epochs=unfrozen_epochs, seed=seed)
+    decide(pd.DataFrame(), rule) # refuses an unknown rule before anything is made
+    out,recipe = Path(out), dict(arch=arch_name(arch), weights=weights, frozen_epochs=frozen_epochs, unfrozen_epochs=unfrozen_epochs, seed=seed)
     with stage(1, 'The sample site: posters on loopback, faults included'):
         source = source_posters(out, posters, n, seed)
         print(f'{len(source)} posters, labels: {", ".join(source.classes)}')
-    with SampleSite(source) as site:
-        with stage(2, 'Search pages to lists of addresses'):
-            urls = collect(site, out)
-            print(urls.groupby('label').size().to_string(header=False))
-        with stage(3, 'Download'):
-            got = download_images(urls, out/'posters', allow_private=True)
-            print(download_report(got))
-    with stage(4, 'Catalog: verified, without duplicates, split by film'):
-        # as read from the file, so that the journal of the cleaning belongs to that file
-        cat = read_catalog(build_catalog(got, seed=seed).save(out/'catalog.csv'))
-        print(cat.card())
+    site,got,cat = from_search(source, out, seed)
     with stage(5, f'Train {arch}: frozen, then unfrozen'):
         before = train(cat, **recipe)
     with stage(6, 'What is confused'):
@@ -127,12 +127,36 @@ def run_demo(
 # %% ../nbs/40_demo.ipynb #68dbaa32
 _mark = '.genre-fastai-demo'
 
+def own_posters(out, posters):
+    "The usable rows of a reader's csv; a `GenreError` where the demo cannot show them, or would delete them"
+    cat,out = read_catalog(posters).ok, Path(out).resolve()
+    if cat.multi: raise GenreError(f'{posters} has several labels a poster. The demo takes one, in a column `label`.')
+    if len(cat.classes)<2: raise GenreError(f'{posters} has posters of {", ".join(cat.classes) or "no class"}. A classifier needs two classes or more.')
+    if any(o.resolve().is_relative_to(out) for o in (Path(posters), *cat.files)): raise GenreError(f'{posters} lies in {out}, which the demo empties. Give another folder with `out=` (--out).')
+    return cat
+
+def from_search(source, out, seed):
+    "The site of the posters, what was downloaded from it, and the catalog of that"
+    with SampleSite(source) as site:
+        with stage(2, 'Search pages to lists of addresses'):
+            urls = collect(site, out)
+            print(urls.groupby('label').size().to_string(header=False))
+        with stage(3, 'Download'):
+            got = download_images(urls, out/'posters', allow_private=True)
+            print(download_report(got))
+    with stage(4, 'Catalog: verified, without duplicates, split by film'):
+        # as read from the file, so that the journal of the cleaning belongs to that file
+        cat = read_catalog(build_catalog(got, seed=seed).save(out/'catalog.csv'))
+        print(cat.card())
+    return site, got, cat
+
 def fresh_folder(out):
     "An empty folder for a demo; a folder that is not an earlier demo is refused"
     out = Path(out)
+    if out.is_symlink() or (out.exists() and not out.is_dir()): raise GenreError(f'{out} is a file or a link. Give a folder with `out=` (--out).')
     if out.exists() and any(out.iterdir()) and not (out/_mark).exists():
         raise GenreError(f'{out} holds files that no demo made. Give another folder with `out=` (--out), or empty it yourself.')
-    shutil.rmtree(out, ignore_errors=True)
+    if out.exists(): shutil.rmtree(out)
     out.mkdir(parents=True)
     (out/_mark).touch()
     return out

@@ -944,6 +944,7 @@ def make_title(
     rng, # `random.Random`
 )->str:
     "A title that a film of this genre might have"
+    if genre not in words: raise GenreError(f'There are no titles for {genre!r}. Genres: {", ".join(words)}.')
     w = words[genre]
     a,b = rng.sample(_names, 2)
     return rng.choice(w['form'].split('|')).format(adj=rng.choice(w['adj'].split()), noun=rng.choice(w['noun'].split()), place=rng.choice(w['place'].split()),
@@ -959,7 +960,11 @@ def plan_poster(
     mixed:float=.06, # Share of posters that stand between two genres
 )->dict: # The part chosen for each kind, `title`, `tag`, `year`, and `also`, the second genre of a mixed poster
     "Choose the parts of a poster"
-    second = rng.choice([c for c in classes if c!=genre])
+    known = known_genres()
+    if genre not in known: raise GenreError(f'No poster can be drawn for {genre!r}. Genres: {", ".join(known)}.')
+    others = [c for c in classes if c!=genre and c in known]
+    if not others: raise GenreError(f'A poster of {genre} may lean to another genre, and `classes` has none that can be drawn. Give one or more of: {", ".join(known)}.')
+    second = rng.choice(others)
     mix = rng.random()<mixed
     of = {k: genre if rng.random()<(.5 if mix else pr) else second for k,pr in _own.items()}
     plan = {k: _pick(k, of[k], rng) for k in parts}

@@ -69,6 +69,7 @@ def _fit_predict(Z, Y, tr, va, C, multi):
     from sklearn.linear_model import LogisticRegression
     res = np.zeros((va.sum(), Y.shape[1]))
     if not multi:
+        if len(set(Y[tr].argmax(1)))<2: raise GenreError('A fold would learn from rows of one class. Give more rows of each class.')
         model = LogisticRegression(C=C, max_iter=500).fit(Z[tr], Y[tr].argmax(1))
         res[:, model.classes_] = model.predict_proba(Z[va])
         return res
