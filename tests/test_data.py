@@ -191,6 +191,6 @@ def test_real_posters(tmp_path, monkeypatch):
     assert cached.vocab==['70s','80s','90s','00s','10s']
     same(files.valid, cached.valid)
     def refuse(*args): raise AssertionError('a file was opened')
-    monkeypatch.setattr('genre_fastai.data.open_poster', refuse)
+    monkeypatch.setattr('genre_fastai.pixels.open_poster', refuse)
     assert len(list(cached.train))==2 and len(list(cached.valid))==1
     with pytest.raises(AssertionError, match='opened'): files.train.one_batch()
