@@ -54,11 +54,12 @@ def action_decades_urls(
     csv, # Kaggle's `MovieGenre.csv`
     genre='Action', # Another genre, another data set
     since=1970, # The first year
-    until=2019, # The last year: after it the names of the decades would repeat
+    until=2019, # The last year
 )->pd.DataFrame: # A table for `download_images`, whose label is the decade
     "Links to the posters of a genre with their decade"
-    df = keep_rows(kaggle_movie_genre(csv), str(csv), no_year=lambda d: d['year']!='', **{f'not_{genre}': lambda d: genre_columns(d).get(f'is_{genre}', pd.Series(False, d.index))},
-                   other_years=lambda d: pd.to_numeric(d['year']).between(since, until), film_listed_twice=lambda d: ~d.duplicated('imdb_id'), link_shared_by_films=lambda d: ~d.duplicated('url', keep=False))
+    if until//10-since//10>9: raise GenreError(f'From {since} to {until} two decades have the same name. Take at most ten of them.')
+    df = keep_rows(kaggle_movie_genre(csv), str(csv), film_listed_twice=lambda d: ~d.duplicated('imdb_id'), link_shared_by_films=lambda d: ~d.duplicated('url', keep=False), no_year=lambda d: d['year']!='',
+                   **{f'not_{genre}': lambda d: genre_columns(d).get(f'is_{genre}', pd.Series(False, d.index))}, other_years=lambda d: pd.to_numeric(d['year']).between(since, until))
     return df.assign(label=df['year'].map(decade))
 
 # %% ../nbs/06_articles.ipynb #88ff82f2

@@ -257,6 +257,7 @@ def feature_candidates(
     "Pairs whose features are each other's nearest, with the window that fits best"
     X = np.asarray(features, np.float32)
     if X.shape[:1]!=thumbs.shape[:1]: raise GenreError(f'There are {len(X)} rows of features for {len(thumbs)} posters that take part. Compute them from `cat.ok`.')
+    if X.ndim!=2 or not np.isfinite(X).all(): raise GenreError('Features are a table of finite numbers, one row a poster; these are not.')
     X = X - X.mean(0)
     if X.shape[1]>64: X = X @ np.linalg.svd(X[:20_000], full_matrices=False)[2][:64].T
     X /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-6)
@@ -293,6 +294,8 @@ def find_duplicates(
     progress=True, # Show a progress bar?
 )->pd.DataFrame: # `a,b` (row numbers of `cat`), `file_a,file_b`, `kind` (exact, near), `how`, `score`
     "Pairs of rows that show the same picture, best first"
+    for what,given in dict(features=features, thumbs=thumbs).items():
+        if given is not None and len(given)!=len(cat.ok): raise GenreError(f'There are {len(given)} rows of `{what}` for {len(cat.ok)} posters that take part. Compute them from `cat.ok`.')
     ok = cat.df.index[cat.df['status']=='ok'].to_numpy()
     sha = _hashes(cat.ok)
     first = sha.drop_duplicates().index.to_numpy()
@@ -314,4 +317,5 @@ def _gap(cat, rows, box, mirrored):
 def _hashes(cat):
     "The SHA-256 of each row, from the catalog where it has them"
     sha = cat.df['sha256'].tolist() if 'sha256' in cat.df else ['']*len(cat)
-    return pd.Series([s or sha256_file(f) for s,f in zip(sha, cat.files)], dtype=object)
+    try: return pd.Series([s or sha256_file(f) for s,f in zip(sha, cat.files)], dtype=object)
+    except OSError as e: raise GenreError(f'{e.filename} cannot be compared: {e.strerror}. Call `verify` first, which sets such rows aside.') from e

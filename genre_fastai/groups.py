@@ -32,10 +32,10 @@ def pair_rows(
 )->list: # Pairs of row numbers
     "The rows of each pair; `GenreError` where they were found in another catalog, whose row numbers do not fit"
     names = cat.df['file'].tolist()
-    fits = lambda i,f: i<len(names) and (names[i]==f or names[i].endswith(f'/{f}') or f.endswith(f'/{names[i]}')) # a saved catalog names the folder too
+    fits = lambda i,f: 0<=i<len(names) and (f is None or names[i]==f or names[i].endswith(f'/{f}') or f.endswith(f'/{names[i]}')) # a saved catalog names the folder too
     for c in 'ab':
-        for i,f in zip(pairs[c], pairs.get(f'file_{c}', ())):
-            if not fits(i, f): raise GenreError(f'`pairs` speaks of row {i}, {f}, which this catalog has not there. Run `find_duplicates` on this catalog, and give what it finds.')
+        for i,f in zip(pairs[c], pairs.get(f'file_{c}', [None]*len(pairs))):
+            if not fits(i, f): raise GenreError(f'`pairs` speaks of row {i}{f and f", {f}" or ""}, which this catalog has not there. Run `find_duplicates` on this catalog, and give what it finds.')
     return list(zip(pairs['a'], pairs['b']))
 
 # %% ../nbs/03d_groups.ipynb #7957927c
@@ -86,14 +86,14 @@ def contradictions(
     res = pairs.assign(label_a=[names[a] for a,_ in rows], label_b=[names[b] for _,b in rows])
     return res[res['label_a']!=res['label_b']].reset_index(drop=True)
 
-def _choose(rows, labels, worth, rank, rule, kinds):
+def _choose(rows, labels, worth, rank, rule, same_bytes):
     "Which of the copies `rows` go, and why: pairs of row and (reason, kept row)"
     best = min(rows, key=lambda i: worth[i])
-    if len({labels[i] for i in rows})==1: return [(i, (f'{kinds[i]} duplicate of', best)) for i in rows if i!=best]
+    if len({labels[i] for i in rows})==1: return [(i, (f'{"exact" if same_bytes[i]==same_bytes[best] else "near"} duplicate of', best)) for i in rows if i!=best]
     if rule=='keep':
         same = defaultdict(list)
         for i in rows: same[labels[i]].append(i)
-        return [o for r in same.values() for o in _choose(r, labels, worth, rank, rule, kinds)]
+        return [o for r in same.values() for o in _choose(r, labels, worth, rank, rule, same_bytes)]
     if worth[best][0]: # no copy stands in the test split, which does not change
         if rule=='drop': return [(i, ('contradiction: the same picture as', next(j for j in rows if labels[j]!=labels[i]))) for i in rows]
         best = min(rows, key=lambda i: (rank[i], worth[i]))
@@ -113,9 +113,9 @@ def dedupe(
     if pairs is None: pairs = find_duplicates(cat, **kw)
     cat = add_groups(cat, pairs)
     df,labels,worth,rank = cat.df, ['|'.join(sorted(t)) for t in cat.targets], _worth(cat.df), _number(cat.df, 'rank', np.inf)
-    kinds = defaultdict(lambda: 'near') | {i: 'exact' for a,b,k in zip(pairs['a'], pairs['b'], pairs['kind']) if k=='exact' for i in (a,b)}
+    same_bytes = linked(len(df), [(a,b) for a,b,k in zip(pairs['a'], pairs['b'], pairs.get('kind', ['']*len(pairs))) if k=='exact'])
     chains = pd.Series(df.index[df['status']=='ok']).groupby(linked(len(df), zip(pairs['a'], pairs['b']))[df['status']=='ok'])
-    gone = [o for _,rows in chains if len(rows)>1 for o in _choose(list(rows), labels, worth, rank, contradictions, kinds)]
+    gone = [o for _,rows in chains if len(rows)>1 for o in _choose(list(rows), labels, worth, rank, contradictions, same_bytes)]
     df = df.assign(reason=df.get('reason', ''))
     for i,(why,j) in gone: df.loc[i, ['status','reason']] = 'dropped', f'{why} {df.file[j]}' + (f' ({labels[j]})' if labels[j]!=labels[i] else '')
     return Catalog(df, cat.path)
