@@ -26,12 +26,13 @@ def class_counts(
 )->pd.DataFrame: # One row a class and one for all rows, one column a split and one for all
     "How many rows that take part have each label, by split"
     df = pd.DataFrame([(o, s or 'no split') for t,s in zip(cat.ok.targets, cat.ok.df.get('split', ['']*len(cat.ok))) for o in t], columns=['class','split'])
-    res = pd.crosstab(df['class'], df['split'])
-    res = res[[c for c in ('train','valid','test','no split') if c in res]]
     rows = cat.ok.df.get('split', pd.Series('', cat.ok.df.index)).replace('', 'no split').value_counts()
-    res.loc['rows'] = [rows[c] for c in res]
+    known = [c for c in ('train','valid','test') if c in rows]
+    order = [*known, *sorted(set(rows.index)-{*known,'no split'}), *(['no split'] if 'no split' in rows else [])]
+    res = pd.crosstab(df['class'], df['split']).reindex(columns=order, fill_value=0)
+    res = pd.concat([res, pd.DataFrame([rows[order]], index=['rows'])]) # a class may have that name too
     res['all'] = res.sum(axis=1)
-    return res.rename_axis(index=None, columns=None)
+    return res.rename_axis(index=None, columns=None).astype(int)
 
 # %% ../nbs/03f_card.ipynb #98242239
 def reason_counts(
@@ -89,7 +90,11 @@ def _tables(cat):
     flags = {f: int((df[f'is_{f}']=='1').sum()) for f in flag_names if f'is_{f}' in df}
     if any(flags.values()): yield 'Flags', pd.DataFrame([(f,k) for f,k in flags.items() if k], columns=['flag','rows'])
     if 'year' in df: yield 'Decades', _decades(df['year'])
-    if 'url' in df: yield 'Sources', _count([urlsplit(u).hostname for u in df['url']], 'host')
+    if 'url' in df: yield 'Sources', _count(map(_host, df['url']), 'host')
+
+def _host(url):
+    try: return urlsplit(url).hostname
+    except ValueError: return '' # no address
 
 # %% ../nbs/03f_card.ipynb #448c2d48
 def _picture(path, height):

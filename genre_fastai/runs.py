@@ -86,6 +86,7 @@ class KeepBest(TrackerCallback):
     def after_epoch(self):
         super().after_epoch()
         if not self.new_best: return
+        if not hasattr(self.learn, 'history'): raise GenreError('`KeepBest` says at which epoch of the history the best one was. Add the callback `KeepHistory()` to the learner.')
         self.weights,self.at = {k:v.detach().to('cpu', copy=True) for k,v in self.model.state_dict().items()}, len(self.learn.history)-1
 
     def load(self,
@@ -165,7 +166,8 @@ def after_epoch(self:Checkpoint):
                  trackers=trackers, smooth=(float(smooth.val), smooth.count), rng=rng_state(self.dls), seconds=self.seconds)
     try:
         with atomic_write(self.path, 'wb') as f: torch.save(_plain(state), f)
-    except OSError as e: raise GenreError(f'The checkpoint {self.path} could not be written ({e}). Make room on that disk and go on with `resume=True` (--resume).') from e
+    except (OSError, RuntimeError) as e: # torch makes a RuntimeError of a full disk
+        raise GenreError(f'The checkpoint {self.path} could not be written ({e}). Make room on that disk and go on with `resume=True` (--resume).') from e
 
 @patch
 def restore(self:Checkpoint,
