@@ -5,12 +5,12 @@ def epoch(keep, bf16, n):
     "Seconds of one unfrozen epoch on drawn posters, after one to warm up"
     import tempfile, time
     import fastprogress.fastprogress as fp
-    from genre_fastai import learner
+    from genre_fastai import data, learner
     from genre_fastai.catalog import split
     from genre_fastai.data import get_dls
     from genre_fastai.sample import make_sample
     fp.NO_BAR = True
-    if not keep: learner.keep_memory = lambda: False
+    if not keep: data.keep_memory = learner.keep_memory = lambda: False
     cat = split(make_sample(tempfile.mkdtemp(), n=n, seed=1).where(kind='clean'))
     learn = learner.poster_learner(get_dls(cat, seed=1), 'tf_efficientnet_lite0', precision='bf16' if bf16 else 'fp32')
     learn.unfreeze()

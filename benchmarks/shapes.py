@@ -1,6 +1,5 @@
 "Crop, squish, pad or rectangle for posters? Accuracy of a linear probe on frozen features (or of fine-tuning), over several seeds, with intervals"
 import argparse, tempfile
-from pathlib import Path
 import numpy as np, pandas as pd
 
 shapes = {'crop 224 x 224': dict(size=224, method='crop'), 'squish 224 x 224': dict(size=224, method='squish'),

@@ -27,8 +27,15 @@ def fastai_run(cat, arch, weights, bs, size):
     dls = ImageDataLoaders.from_df(df, cat.path, fn_col='file', label_col='label', valid_col='is_valid', bs=bs, item_tfms=Resize(size, method='squish'),
                                    batch_tfms=[*poster_tfms(), Normalize.from_stats(*loaded.stats)])
     learn = vision_learner(dls, loaded_arch(loaded.arch), pretrained=False, normalize=False, metrics=accuracy)
-    if weights: learn.model[0].model.load_state_dict(loaded.model.state_dict(), strict=False)
+    if weights: give_weights(learn.model[0], loaded.model.state_dict())
     return dls, *stages(learn)
+
+def give_weights(body, state):
+    "Load a body whose tensors bear the names of `state` (timm), or stand in the same order (torchvision)"
+    body = getattr(body, 'model', body)
+    own = body.state_dict()
+    new = {k:state[k] for k in own} if set(own)<=set(state) else dict(zip(own, state.values()))
+    body.load_state_dict(new)
 
 def loaded_arch(name):
     "fastai takes torchvision's functions and timm's names"
@@ -60,7 +67,9 @@ def torch_run(cat, arch, weights, bs, size):
     from genre_fastai.weights import load_arch
     loaded = load_arch(arch, weights)
     model,last = loaded.model, list(loaded.model.named_children())[-1][0]
-    setattr(model, last, nn.Linear(getattr(model, last).in_features, len(cat.classes)))
+    head = getattr(model, last)
+    if isinstance(head, nn.Sequential): head[-1] = nn.Linear(head[-1].in_features, len(cat.classes))
+    else: setattr(model, last, nn.Linear(head.in_features, len(cat.classes)))
     plain = [T.Resize(size), T.ToImage(), T.ToDtype(torch.float32, scale=True), T.Normalize(*loaded.stats)]
     class Posters(torch.utils.data.Dataset):
         def __init__(self, split, tfms): self.cat,self.tfms = cat.where(split=split),T.Compose(tfms)

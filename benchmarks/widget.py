@@ -1,5 +1,5 @@
 "The cleaner on many posters in a real JupyterLab, in headless Chromium: seconds to the first page (beside fastai's cleaner, alternating), milliseconds to a mark, memory while paging"
-import argparse, json, os, statistics, sys, tempfile, time
+import argparse, os, statistics, sys, tempfile, time
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'tests'))
 from labsite import Page, chromium, notebook, server, wait

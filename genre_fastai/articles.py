@@ -10,7 +10,6 @@ __all__ = ['colour_only', 'tmdb_genres', 'keep_rows', 'genre_columns', 'decade',
 
 # %% ../nbs/06_articles.ipynb #4488e21e
 import warnings
-from pathlib import Path
 import pandas as pd
 from .core import *
 from .catalog import build_catalog

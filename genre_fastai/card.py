@@ -18,6 +18,7 @@ from fastcore.basics import patch
 from .core import *
 from .images import flag_names
 from .pictures import BadImage, decode, read_bytes, upright_rgb
+from .report import to_html
 from .sources import hash_order
 
 # %% ../nbs/03f_card.ipynb #a2c2bd28
@@ -54,7 +55,7 @@ class DataCard:
     def __str__(self): return '\n\n'.join([self.title, *(f'{k}\n{t.to_string(index=not isinstance(t.index, pd.RangeIndex))}' for k,t in self.tables.items())])
     __repr__ = __str__
     def _repr_html_(self):
-        tables = [f'<h4>{html.escape(k)}</h4>{t.to_html(index=not isinstance(t.index, pd.RangeIndex), escape=True, border=0)}' for k,t in self.tables.items()]
+        tables = [f'<h4>{html.escape(k)}</h4>{to_html(t)}' for k,t in self.tables.items()]
         pics = [f'<h4>{html.escape(k)}</h4><div>{p}</div>' for k,p in self.pictures]
         return f'<div class="data-card"><h3>{html.escape(self.title)}</h3>{"".join(tables+pics)}</div>'
 

@@ -6,7 +6,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/data.html.md"""
 
 # %% auto #0
 __all__ = ['target_kinds', 'poster_size', 'presets', 'with_target', 'class_order', 'split_column', 'poster_tfms', 'poster_block',
-           'shift_mat', 'keras_tfms', 'get_dls', 'film_name', 'image_dl']
+           'shift_mat', 'keras_tfms', 'get_dls', 'film_name', 'image_dl', 'PosterImage']
 
 # %% ../nbs/10_data.ipynb #4333bf4c
 import textwrap
@@ -14,6 +14,9 @@ from fastai.vision.all import *
 from .articles import decade
 from .core import *
 from .pixels import *
+
+# %% ../nbs/10_data.ipynb #9d9a69c8
+_all_ = ['PosterImage'] # at hand for whoever imports the loaders
 
 # %% ../nbs/10_data.ipynb #8300879c
 target_kinds = 'label','labels','decade'

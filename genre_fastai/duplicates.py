@@ -11,7 +11,6 @@ __all__ = ['thumb_w', 'thumb_h', 'cuts', 'n_cos', 'thumbnails', 'fingerprints', 
 # %% ../nbs/03c_duplicates.ipynb #f3b1be78
 import os
 from functools import partial
-from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps

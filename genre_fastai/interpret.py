@@ -13,7 +13,7 @@ from fastai.vision.all import *
 from .core import *
 from .data import *
 from .metrics import *
-from .report import fig_to_html
+from .report import fig_to_html, to_html
 from sklearn import metrics as skm
 
 # %% ../nbs/20_interpret.ipynb #f44c0836
@@ -26,7 +26,7 @@ class View:
     ): self.fig,self.df,self.alt = fig,df,alt
     def __repr__(self): return f'View({self.alt!r}, {0 if self.df is None else len(self.df)} rows)'
     def _repr_html_(self):
-        table = '' if self.df is None else f'<details><summary>Table</summary>{self.df.to_html(escape=True, border=0, index=not isinstance(self.df.index, pd.RangeIndex))}</details>'
+        table = '' if self.df is None else f'<details><summary>Table</summary>{to_html(self.df)}</details>'
         return fig_to_html(self.fig, self.alt) + table
 
 @patch
