@@ -246,18 +246,17 @@ def results(
     out:Annotated[Path, typer.Option(help='Folder for the csv files and plots')]=Path('results'),
     seeds:Annotated[int, typer.Option(help='Runs of each recipe')]=5,
     recipes:Annotated[str, typer.Option(help='Some of: probe, head, cnn, plain, finetune, article1; separated by commas')]='',
-    sizes:Annotated[str, typer.Option(help='Training rows a class, separated by commas; 0 for all')]='0',
+    sizes:Annotated[str, typer.Option(help='Training rows a class, separated by commas; 0 for all')]='0,80,200',
     arch:Annotated[str, typer.Option(help='Backbone of all recipes but cnn')]='tf_efficientnet_lite0',
-    leaks:Annotated[bool, typer.Option('--leaks', help='Also what leaking copies pretend')]=False,
-    cleaning:Annotated[bool, typer.Option('--cleaning', help='Also what a cleaning pass gains')]=False,
+    leaks:Annotated[bool, typer.Option(help='What leaking copies pretend')]=True,
+    cleaning:Annotated[bool, typer.Option(help='What a cleaning pass gains')]=True,
 ):
     "Run the experiments of the main path on real posters; goes on where it was stopped."
-    from genre_fastai.results import first_csv, plot_results, results_table, run_cleaning, run_leaks, run_results
+    from genre_fastai.results import first_csv, results_table, run_cleaning, run_leaks, run_results, save_plots
     words = lambda s: [o.strip() for o in s.split(',') if o.strip()]
     if not all(o.isdigit() for o in words(sizes)): raise GenreError(f'--sizes takes numbers separated by commas, not {sizes!r}.')
     if leaks: print(run_leaks(first_csv(posters), out, seeds).to_string(index=False))
     if cleaning: print(run_cleaning(first_csv(posters), out, seeds).to_string(index=False))
     run_results(posters, out, seeds, words(recipes) or None, [int(o) for o in words(sizes)], arch, lambda s: print(s, flush=True))
-    table = results_table(out)
-    print(table.to_string(index=False))
-    if (table['n']==0).any(): plot_results(out).savefig(out/'main.png', dpi=120)
+    print(results_table(out).to_string(index=False))
+    for o in save_plots(out): print(o)

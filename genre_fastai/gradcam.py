@@ -83,7 +83,7 @@ def explain(
     cls=None, # Classes to explain; the predicted ones if None
     title=None, # Above the poster; the name of the file if None
     layer=None, # As for `grad_cam`
-)->View: # Its `df` has class, prob and row and column of the strongest cell; `maps` holds the maps
+)->View: # Its `df` has class, prob and row and column of the strongest cell; `maps` holds the maps, `vocab` all classes
     "Grad-CAM of one poster, for each of some classes"
     vocab,device = list(vocab), next(model.parameters()).device
     im = fit_poster(file, size, method)
@@ -98,6 +98,7 @@ def explain(
     view = View(plot_cam(im.transpose(1,2,0), maps, names, ifnone(title, Path(file).name)), alt=f'Grad-CAM of {Path(file).name}: {", ".join(names)}')
     top = [np.unravel_index(m.argmax(), m.shape) for m in maps]
     view.df,view.maps = pd.DataFrame({'class':[vocab[i] for i in nums], 'prob':probs[nums].round(4), 'row':[int(i) for i,_ in top], 'col':[int(j) for _,j in top]}), maps
+    view.vocab = vocab
     return view
 
 # %% ../nbs/20a_gradcam.ipynb #ac8f8d8f

@@ -28,6 +28,7 @@ def lesson_posters(
     "Posters for a lesson"
     if source is None: return make_sample(Path(dest)/'sample', n=n, seed=seed)
     cat = catalog_from(source).ok
+    if cat.multi: raise GenreError(f'{source} has several labels a poster. The lessons take one, in a column `label`.')
     least = min(cat.df['label'].value_counts())
     return cat.take(min(least, max(1, n//len(cat.classes))), by='random', seed=seed).ok
 
@@ -86,8 +87,9 @@ def _first_twenty(urls):
 @exercise('1.2')
 def _worth_retrying(names):
     again,names = {k for k,v in reasons.items() if 'etry' in v}, set(names)
+    either = {k for k,v in reasons.items() if 'again' in v} # to fetch such a file again may help, or not
     if names-set(reasons): return f"{sorted(names-set(reasons))[0]!r} is not a reason. The words are the keys of `reasons`."
-    if names-again: return f"{sorted(names-again)[0]}: {reasons[sorted(names-again)[0]]} Another try would end the same way."
+    if no := sorted(names-again-either): return f'{no[0]}: {reasons[no[0]]} Another try would end the same way.'
     return f'{len(again-names)} are missing. Read what `reasons` says of each: which of them may pass?' if again-names else ''
 
 @exercise('1.3')
@@ -99,12 +101,14 @@ def _small_posters(cat):
 # %% ../nbs/42_lessons.ipynb #9979da75
 @exercise('2.1')
 def _no_grey(cat):
+    if not len(cat.ok): return 'No row takes part.'
     df = cat.df[cat.df['is_grey']=='1']
     if not len(df): return 'No row is marked as grey. Give the whole catalog that `verify` or `build_catalog` returns, not only `.ok`.'
     return 'Grey posters still take part. The policy is a dict: flag, then keep, convert or drop.' if (df['status']=='ok').any() else ''
 
 @exercise('2.2')
 def _larger_test(cat):
+    if not len(cat.ok): return 'No row takes part.'
     share = (cat.ok.df['split']=='test').mean()
     if abs(share-.3)>.06: return f'The test rows are {share:.0%} of all, and 30 % were asked for. A split that exists is frozen: begin anew with `freeze=False`.'
     return f'{len(leaks(cat))} links lead across the split.' if len(leaks(cat)) else ''
@@ -148,22 +152,26 @@ def _test_interp(interp):
     return '' if parts=={'test'} else f'These are rows of {", ".join(sorted(parts))}. `from_learner` takes the rows to look at as its second argument.'
 
 @exercise('4.2')
-def _sure_and_wrong(df):
+def _sure_and_wrong(answer):
+    interp,df = answer
     if len(df)!=5: return f'These are {len(df)} rows, and five were asked for.'
     if (df['pred']==df['label']).any(): return 'One of the answers is right. Keep the rows whose `pred` is not the `label`.'
-    return '' if df['prob'].is_monotonic_decreasing and df['prob'].iloc[0]>.5 else 'The surest answer comes first: sort by `prob`, from high to low.'
+    if not df['prob'].is_monotonic_decreasing: return 'The surest answer comes first: sort by `prob`, from high to low.'
+    every = interp.table()
+    most = every['prob'][every['pred']!=every['label']].nlargest(5)
+    return '' if df['prob'].tolist()==most.tolist() else f'The surest wrong answer has {most.iloc[0]:.3f}, and the fifth {most.iloc[-1]:.3f}. Yours are others.'
 
 @exercise('4.3')
 def _every_class(view):
-    n = len(view.maps)
-    return '' if n>1 and view.df['prob'].sum()>.99 else f'There is a map for {n} of the classes. `cls` takes a list, and `dls.vocab` has all.'
+    n,all_ = len(view.maps),len(view.vocab)
+    return '' if n==all_ else f'There is a map for {n} of the {all_} classes. `cls` takes a list, and `learn.dls.vocab` has all.'
 
 # %% ../nbs/42_lessons.ipynb #062bdfde
 @exercise('5.1')
 def _cautious(decisions):
+    if isinstance(decisions, pd.DataFrame): return 'These are suggestions. `decide` makes decisions of them.'
     if not len(decisions): return 'There is no decision. Does the list have suggestions with a score of .7?'
     if odd := sorted({d['action'] for d in decisions}-{'relabel'}): return f'There are decisions to {odd[0]}. The rule for another label is called \'relabel\'.'
-    if not all('score' not in d for d in decisions): return 'These are suggestions. `decide` makes decisions of them.'
     sure = [float(m[1])-float(m[2]) for d in decisions if (m:=re.search(r'label: \S+ ([.\d]+), \S+ ([.\d]+)', d['why']))]
     return '' if len(sure)==len(decisions) and min(sure)>.68 else 'Some have a lower score. `decide` has an argument for the least one.'
 
@@ -176,10 +184,14 @@ def _taken_back(sess):
     return '' if len(sess.decided)==1 else f'{len(sess.decided)} decisions hold, and it should be one.'
 
 @exercise('5.3')
-def _end_of_list(report):
+def _end_of_list(answer):
+    sess,report = answer
+    if 'kind' not in sess.suggestions: return 'Give the list to the session as well: `CleaningSession(cat, journal, sugg)`.'
+    last,gone = set(sess.suggestions['file'][sess.suggestions['kind']=='label'].tail(15)), {f for f,d in sess.decided.items() if d['action']=='delete'}
+    if gone!=last: return f'{len(gone & last)} of the last 15 are deleted, and {len(gone-last)} others. `labels.tail(15)` has the end of the list.'
     seeds = report.summary['seeds'].min()
     if seeds<5: return f'There are {seeds} seeds for each number. One run proves nothing, and five were asked for.'
-    return '' if report.found is None or report.found['touched'] else 'Every row that was deleted was a wrong one: this is not the end of the list.'
+    return ''
 
 # %% ../nbs/42_lessons.ipynb #9767e4c1
 @exercise('6.1')

@@ -7,7 +7,8 @@ Docs: https://genre-fastai.github.io/genre_fastai/results.html.md"""
 # %% auto #0
 __all__ = ['stages', 'methods', 'sets', 'result_catalog', 'split_text', 'test_scores', 'plain', 'probe', 'finetune', 'head',
            'article', 'thin', 'first_csv', 'run_results', 'results_table', 'results_markdown', 'plot_results',
-           'run_leaks', 'run_cleaning', 'findings_markdown']
+           'sizes_markdown', 'plot_sizes', 'run_leaks', 'run_cleaning', 'findings_markdown', 'plot_findings',
+           'save_plots']
 
 # %% ../nbs/43_results.ipynb #be0401b1
 import functools, tempfile
@@ -210,13 +211,25 @@ def results_markdown(
     out='results', # Folder with `main.csv`
     n=0, # Training rows a class; 0 for all
 )->str:
-    "The table for a page of prose"
+    "A table for each set, under a line that says what they have in common"
     df = results_table(out)
-    head = ['set','recipe','network','accuracy on test rows','undoubted rows','floor','runs','seconds']
-    undoubted = df['accuracy_clean'] if 'accuracy_clean' in df else pd.Series(np.nan, df.index)
-    lines = [[r.data.replace('_', ' '), r.recipe, r.arch, f'{r.accuracy:.3f} [{r.low:.3f}, {r.high:.3f}]', '' if np.isnan(u) else f'{u:.3f}', f'{r.floor:.3f}', r.runs, f'{r.seconds:.0f}']
-             for r,u in zip(df.itertuples(), undoubted) if r.n==n]
-    return '\n'.join('| '+' | '.join(map(str, o))+' |' for o in [head, ['---']*len(head), *lines])
+    return '\n\n'.join(_set_markdown(data, g) for data,g in df[df['n']==n].groupby('data', sort=False))
+
+def _markdown(head, lines): return '\n'.join('| '+' | '.join(map(str, o))+' |' for o in [head, ['---']*len(head), *lines])
+
+def _name(data): return data.replace('_', ' ')
+
+def _recipes(g): return g['recipe'] if g['recipe'].is_unique else g['recipe']+' '+g['arch']
+
+def _figure(r): return f'{r.accuracy:.3f} [{r.low:.3f}, {r.high:.3f}]'
+
+def _set_markdown(data, g):
+    r,nets = g.iloc[0], ', '.join(g['arch'][g['recipe']!='cnn'].unique())
+    said = f"**{_name(data)}**: {r['n_train']:,.0f} training and {r['n_test']:,.0f} test posters, floor {r['floor']:.3f}{nets and f', network {nets}'}"
+    undoubted = g['accuracy_clean'].notna().any() if 'accuracy_clean' in g else False
+    head = ['recipe','accuracy', *(['undoubted'] if undoubted else []), 'runs','seconds']
+    lines = [[name, _figure(r), *([f'{r.accuracy_clean:.3f}'] if undoubted else []), r.runs, f'{r.seconds:.0f}'] for name,r in zip(_recipes(g), g.itertuples())]
+    return f'{said}\n\n{_markdown(head, lines)}'
 
 # %% ../nbs/43_results.ipynb #086a0013
 def plot_results(
@@ -232,10 +245,48 @@ def plot_results(
     for ax,(data,g) in zip(axs[0], df.groupby('data', sort=False)):
         ax.errorbar(range(len(g)), g['accuracy'], [g['accuracy']-g['low'], g['high']-g['accuracy']], fmt='o', ms=4, capsize=3)
         ax.axhline(g['floor'].iloc[0], ls='--', color='grey', lw=1)
-        ax.set_xticks(range(len(g)), g['recipe'] if g['recipe'].is_unique else g['recipe']+' '+g['arch'], rotation=40, ha='right')
-        ax.set(title=data.replace('_', ' '), ylim=(0,1))
+        ax.set_xticks(range(len(g)), _recipes(g), rotation=40, ha='right')
+        ax.set(title=_name(data), ylim=(0,1))
         ax.spines[['top','right']].set_visible(False)
     axs[0,0].set_ylabel('accuracy on test rows')
+    return fig
+
+# %% ../nbs/43_results.ipynb #b078cbef
+def _several_sizes(out):
+    "The rows of recipes that were run with several numbers of training posters"
+    df = results_table(out)
+    df = df[df.groupby(['data','recipe','arch'])['n'].transform('nunique')>1]
+    if not len(df): raise GenreError(f'{out} has no recipe that was run on fewer posters as well. Run `run_results` with several `sizes`.')
+    return df
+
+def sizes_markdown(
+    out='results', # Folder with `main.csv`
+)->str:
+    "What more training posters a class are worth, one line a recipe"
+    df = _several_sizes(out)
+    sizes = sorted(set(df['n'])-{0}) + [0]*(0 in set(df['n']))
+    lines = []
+    for (data,_,_),g in df.groupby(['data','recipe','arch'], sort=False):
+        known = {r.n: _figure(r) for r in g.itertuples()}
+        lines.append([_name(data), _recipes(g.head(1)).iloc[0], *[known.get(o, '') for o in sizes]])
+    return _markdown(['set','recipe', *[f'{o} a class' if o else 'all' for o in sizes]], lines)
+
+def plot_sizes(
+    out='results', # Folder with `main.csv`
+    figsize=(8,3), # Inches
+): # The figure
+    "One panel a set: accuracy by the number of training posters"
+    import matplotlib.pyplot as plt
+    df = _several_sizes(out)
+    fig,axs = plt.subplots(1, df['data'].nunique(), figsize=figsize, squeeze=False, sharey=True, layout='constrained')
+    for ax,(data,g) in zip(axs[0], df.groupby('data', sort=False)):
+        for (recipe,_),r in g.sort_values('n_train').groupby(['recipe','arch'], sort=False):
+            ax.errorbar(r['n_train'], r['accuracy'], [r['accuracy']-r['low'], r['high']-r['accuracy']], fmt='o-', ms=4, capsize=3, label=recipe)
+        ax.axhline(g['floor'].iloc[0], ls='--', color='grey', lw=1)
+        ax.set(title=_name(data), ylim=(0,1), xlabel='training posters', xlim=(0,None))
+        ax.spines[['top','right']].set_visible(False)
+    axs[0,0].set_ylabel('accuracy on test rows')
+    axs[0,-1].legend(frameon=False, fontsize=8)
     return fig
 
 # %% ../nbs/43_results.ipynb #9edaa593
@@ -286,7 +337,46 @@ def findings_markdown(
     leaks,clean = (_measured(out, o, f'genre-fastai results --posters FOLDER --{o}').df for o in ('leaks','cleaning'))
     true,clean = _newest(leaks[leaks['labels']=='true']), _newest(clean)
     no,all_ = true.loc[true['share'].idxmin()], true.loc[true['share'].idxmax()]
-    raw,cleaned,flat,control = (f'{o:.3f}' for o in clean['mean'])
+    raw,cleaned,flat,control = (f"{r['mean']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in clean.to_dict('records'))
+    a,b,_,c = clean.to_dict('records')
+    alike = max(o['low'] for o in (a,b,c))<=min(o['high'] for o in (a,b,c))
     return (f"With a copy of {all_['share']:.0%} of the validation posters among the training rows, measured accuracy goes from {no['valid']:.3f} to {all_['valid']:.3f}; "
-            f"on test posters without copies it is {no['test']:.3f} and {all_['test']:.3f}. Training rows cleaned by a rule: {raw} before, {cleaned} after, {control} with as many rows removed at random, "
-            f"and {flat} when the test rows are cleaned too, which is how an article's figure rises.")
+            f"on test posters without copies it is {no['test']:.3f} and {all_['test']:.3f}. Training rows cleaned by a rule: {raw} before, {cleaned} after, {control} with as many rows removed at random"
+            f"{', so no difference is seen' if alike else ''}; and {flat} when the test rows are cleaned too, which is how an article's figure rises.")
+
+# %% ../nbs/43_results.ipynb #192595c2
+def plot_findings(
+    out='results', # Folder with `leaks.csv` and `cleaning.csv`
+    figsize=(8,2.6), # Inches
+): # The figure
+    "Left what leaking copies pretend, right what cleaning gained"
+    import matplotlib.pyplot as plt
+    leaks,clean = (_measured(out, o, f'genre-fastai results --posters FOLDER --{o}').df for o in ('leaks','cleaning'))
+    true,clean = _newest(leaks[leaks['labels']=='true']), _newest(clean)
+    fig,(a,b) = plt.subplots(1, 2, figsize=figsize, layout='constrained')
+    a.plot(true['share'], true['valid'], 'o-', color='tab:red', label='validation rows, which leak')
+    a.fill_between(true['share'], true['low'], true['high'], color='tab:red', alpha=.15, lw=0)
+    a.plot(true['share'], true['test'], 'o-', label='test rows, which do not')
+    a.axhline(true['floor'].iloc[0], ls='--', color='grey', lw=1)
+    a.set(xlabel='share of validation rows with a copy in training', ylabel='accuracy', ylim=(0,1))
+    a.legend(frameon=False, fontsize=8)
+    b.errorbar(clean['mean'], clean['arm'], xerr=[clean['mean']-clean['low'], clean['high']-clean['mean']], fmt='o', ms=4, capsize=3)
+    b.set(xlabel='accuracy', xlim=(0,1))
+    b.invert_yaxis()
+    for ax in (a,b): ax.spines[['top','right']].set_visible(False)
+    return fig
+
+# %% ../nbs/43_results.ipynb #85c5cf40
+def save_plots(
+    out='results', # Folder with the csv files
+)->list: # The files: `main.png`, `sizes.png` and `findings.png`, as far as there is something to show
+    "All plots of a folder of results"
+    import matplotlib.pyplot as plt
+    res = []
+    for name,plot in dict(main=plot_results, sizes=plot_sizes, findings=plot_findings).items():
+        try: fig = plot(out)
+        except GenreError: continue # nothing of this was measured, and the others can be shown
+        with atomic_write(Path(out)/f'{name}.png', 'wb') as f: fig.savefig(f, format='png', dpi=120)
+        plt.close(fig)
+        res.append(Path(out)/f'{name}.png')
+    return res
