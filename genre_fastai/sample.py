@@ -9,7 +9,7 @@ __all__ = ['odd_kinds', 'copy_kinds', 'fault_kinds', 'check_sample', 'make_sampl
            'genres', 'draw_poster', 'plan_poster']
 
 # %% ../nbs/04_sample.ipynb #e0643e6c
-import hashlib, html, io, json, random, re, socket, sys, threading, time
+import hashlib, html, io, json, os, random, re, socket, sys, threading, time
 from collections import Counter
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -225,6 +225,8 @@ class SampleSite:
         cat = catalog if isinstance(catalog, Catalog) else read_catalog(catalog)
         self.slow,self.hits,self._lock,self._server = slow, Counter(), threading.Lock(), None
         self.entries = _entries(cat)
+        # the same posters are found at the same addresses, so that a download goes on where it was
+        self.port = 20_000 + int(cat.hash[:6], 16)%10_000
         self.labels = sorted({l for e in self.entries for l in e['targets']})
         self._images = {e['url_path']: e for e in self.entries}
         # a redirect leads here, and this address answers with the image itself
@@ -247,7 +249,8 @@ def __enter__(self:SampleSite):
     site = self
     class _Handler(_Base): pass
     _Handler.site = site
-    self._server = _Server(('127.0.0.1', 0), _Handler)
+    try: self._server = _Server(('127.0.0.1', self.port), _Handler)
+    except OSError: self._server = _Server(('127.0.0.1', 0), _Handler) # another program has that port
     self._thread = threading.Thread(target=self._server.serve_forever, kwargs=dict(poll_interval=.05), daemon=True)
     self._thread.start()
     return self
@@ -272,6 +275,7 @@ def search_url(self:SampleSite,
 
 class _Server(ThreadingHTTPServer):
     daemon_threads,request_queue_size = True, 512
+    allow_reuse_address = os.name!='nt' # Windows would let two programs have one port
     def handle_error(self, request, client_address):
         # a client that hangs up is not an error of the site
         if not isinstance(sys.exc_info()[1], ConnectionError): super().handle_error(request, client_address)
