@@ -258,6 +258,7 @@ def show_rows(
     texts = list(ifnone(texts, ['|'.join(t) for t in cat.targets]))[:len(cat)]
     nrows = max(1, -(-len(cat)//ncols))
     fig,axs = plt.subplots(nrows, min(ncols, max(len(cat), 1)), figsize=(width*min(ncols, max(len(cat), 1)), (width*1.5+.5)*nrows), squeeze=False, layout='constrained')
+    if not len(cat): axs[0,0].text(.5, .5, 'no rows', ha='center')
     _show(list(axs.flat), cat, texts) # a flat iterator can be gone through once only
     return fig
 
