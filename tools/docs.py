@@ -3,10 +3,11 @@ import ast, base64, io, json, os, re, shutil, subprocess, sys, tempfile, textwra
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 import nbformat
+from outputs import bar
+from readme import directive
 
 root = Path(__file__).resolve().parent.parent
 nbs = root/'nbs'
-_directive = re.compile(r'^#\|\s*(\w+)(?::\s*(\S+))?\s*\n?', re.M)
 
 # ---- what is exported, from the source alone: nothing is imported
 
@@ -67,13 +68,12 @@ def api(src, public):
 _styles = re.compile(r'<(style|script)\b.*?</\1>', re.S|re.I)
 _ansi = re.compile(r'\x1b\[[0-9;]*[A-Za-z]')
 
-_bar = re.compile(r'\|[█-]{10,}\|')
 
 def _text(s): return f'```text\n{_ansi.sub("", s).rstrip()}\n```\n'
 
 def _output(o, n, files):
     "An output as markdown; its picture goes into `files`"
-    if o.output_type=='stream': return _text(o.text) if o.name=='stdout' and o.text.strip() and not _bar.search(o.text) else ''
+    if o.output_type=='stream': return _text(o.text) if o.name=='stdout' and o.text.strip() and not bar.search(o.text) else ''
     data = o.get('data', {})
     for kind in ('image/png', 'image/jpeg', 'image/webp'):
         if kind in data:
@@ -85,10 +85,10 @@ def _output(o, n, files):
 
 def _cells(nb, files, public):
     for i,c in enumerate(nb.cells):
-        flags = dict(_directive.findall(c.source)) if c.cell_type=='code' else {}
+        flags = dict(directive.findall(c.source)) if c.cell_type=='code' else {}
         if c.cell_type=='markdown': yield c.source
         if c.cell_type!='code' or flags.keys() & {'hide', 'default_exp'}: continue
-        src = _directive.sub('', c.source).strip()
+        src = directive.sub('', c.source).strip()
         if 'export' in flags:
             if src and not re.fullmatch(r'(?:(?:import|from|with contextlib\.suppress\(ImportError\): from) .*\n?|\s+.*\n?)*', src): yield api(src, public)
         elif flags.get('echo')!='false' and src: yield f'```python\n{src}\n```'

@@ -8,16 +8,16 @@ from traitlets.config import Config
 
 root = Path(__file__).resolve().parent.parent
 pics = 'README_files'
-_directive = re.compile(r'^#\|\s*(\w+)(?::\s*(\S+))?\s*\n?', re.M)
+directive = re.compile(r'^#\|\s*(\w+)(?::\s*(\S+))?\s*\n?', re.M)
 
 def visible(nb):
     "Without hidden cells; directives are taken out of the source, and `echo: false` hides a cell's input"
     cells = []
     for c in nb.cells:
-        flags = dict(_directive.findall(c.source)) if c.cell_type=='code' else {}
+        flags = dict(directive.findall(c.source)) if c.cell_type=='code' else {}
         if flags.keys() & {'hide','default_exp','export'}: continue
         if flags.get('echo')=='false': c.metadata['tags'] = ['hide_input']
-        if c.cell_type=='code': c.source = _directive.sub('', c.source)
+        if c.cell_type=='code': c.source = directive.sub('', c.source)
         cells.append(c)
     nb.cells = cells
     return nb
