@@ -1,4 +1,4 @@
-"""The data sets of two articles, each from its Kaggle file to a catalog in one call: decades of action films, and posters with overviews
+"""The data sets of articles 2, 3 and 4, each from its Kaggle file to a catalog in one call: decades of action films, and posters with overviews
 
 Docs: https://genre-fastai.github.io/genre_fastai/articles.html.md"""
 
