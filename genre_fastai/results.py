@@ -289,12 +289,12 @@ def plot_sizes(
     fig,axs = plt.subplots(1, df['data'].nunique(), figsize=figsize, squeeze=False, sharey=True, layout='constrained')
     for ax,(data,g) in zip(axs[0], df.groupby('data', sort=False)):
         for (recipe,_),r in g.sort_values('n_train').groupby(['recipe','arch'], sort=False):
-            ax.errorbar(r['n_train'], r['accuracy'], [r['accuracy']-r['low'], r['high']-r['accuracy']], fmt='o-', ms=4, capsize=3, label=recipe)
+            ax.errorbar(r['n_train'], r['accuracy'], [r['accuracy']-r['low'], r['high']-r['accuracy']], fmt='o-', ms=4, capsize=3, label=recipe, color=f'C{list(methods).index(recipe)}')
+        ax.legend(frameon=False, fontsize=8, loc='lower right')
         ax.axhline(g['floor'].iloc[0], ls='--', color='grey', lw=1)
         ax.set(title=_name(data), ylim=(0,1), xlabel='training posters', xlim=(0,None))
         ax.spines[['top','right']].set_visible(False)
     axs[0,0].set_ylabel('accuracy on test rows')
-    axs[0,-1].legend(frameon=False, fontsize=8)
     return fig
 
 # %% ../nbs/43_results.ipynb #9edaa593
@@ -355,7 +355,7 @@ def findings_markdown(
 # %% ../nbs/43_results.ipynb #192595c2
 def plot_findings(
     out='results', # Folder with `leaks.csv` and `cleaning.csv`
-    figsize=(8,2.6), # Inches
+    figsize=(9,2.8), # Inches
 ): # The figure
     "Left what leaking copies pretend, right what cleaning gained"
     import matplotlib.pyplot as plt
@@ -366,10 +366,11 @@ def plot_findings(
     a.fill_between(true['share'], true['low'], true['high'], color='tab:red', alpha=.15, lw=0)
     a.plot(true['share'], true['test'], 'o-', label='test rows, which do not')
     a.axhline(true['floor'].iloc[0], ls='--', color='grey', lw=1)
-    a.set(xlabel='share of validation rows with a copy in training', ylabel='accuracy', ylim=(0,1))
+    a.set(xlabel='share of validation rows that leak', ylabel='accuracy', ylim=(0,1))
     a.legend(frameon=False, fontsize=8)
-    b.errorbar(clean['mean'], clean['arm'], xerr=[clean['mean']-clean['low'], clean['high']-clean['mean']], fmt='o', ms=4, capsize=3)
+    b.errorbar(clean['mean'], clean['arm'].str.replace(' → ', '\n→ '), xerr=[clean['mean']-clean['low'], clean['high']-clean['mean']], fmt='o', ms=4, capsize=3)
     b.set(xlabel='accuracy', xlim=(0,1))
+    b.margins(y=.15)
     b.invert_yaxis()
     for ax in (a,b): ax.spines[['top','right']].set_visible(False)
     return fig
