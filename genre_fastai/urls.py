@@ -42,12 +42,12 @@ url_columns = 'url label rank width height source'.split()
 
 class UrlWarning(UserWarning): "Some addresses were kept out, or deserve a look: the message says how many and why"
 
-def _tell(bad, what):
+def _tell(bad, what, kept):
     "One warning for everything that was kept out"
     if not bad: return
     why = '; '.join(f'{n} x {r}' for r,n in Counter(re.sub('^repeats .*', 'a repeat', o['reason']) for o in bad).most_common())
     at = ('line ' if bad[0]['line'].isdigit() else '') + ', '.join(o['line'] for o in bad[:10]) + (', ...' if len(bad)>10 else '')
-    warnings.warn(f'{what}: {len(bad)} kept out ({why}), at {at}. Give a list as `bad` to see them all.', UrlWarning, stacklevel=4)
+    warnings.warn(f'{what}: {len(bad)} kept out ({why}), at {at}.{"" if kept else " Give a list as `bad` to see them all."}', UrlWarning, stacklevel=4)
 
 def _shown(text):
     "The start of a bad line for a message, without the password of an address"
@@ -75,7 +75,7 @@ def url_table(
         else: seen[k],out[k] = line,r
     if bad is not None: bad += no
     if not out: raise GenreError(f'{what} holds no web address of a picture.{_first(no)} Give a list with one http or https address a line, or a csv with a column `url`.')
-    _tell(no, what)
+    _tell(no, what, bad is not None)
     return _ordered(out.values())
 
 def _first(no):
