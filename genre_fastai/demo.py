@@ -74,8 +74,7 @@ def source_posters(
     seed=42, # Of the drawing
 )->Catalog:
     "The posters behind the sample site, in an emptied folder; what cannot serve is refused before an earlier demo goes"
-    check_sample(n)
-    own = posters if posters is None else own_posters(out, posters)
+    own = check_sample(n) if posters is None else own_posters(out, posters)
     out = fresh_folder(out)
     return make_sample(out/'site', n=n, seed=seed) if own is None else own
 

@@ -265,7 +265,8 @@ def _several_sizes(out):
     df = results_table(out)
     df = df[df.groupby(['data','recipe','arch'])['n'].transform('nunique')>1]
     if not len(df): raise GenreError(f'{out} has no recipe that was run on fewer posters as well. Run `run_results` with several `sizes`.')
-    return df
+    several = df.groupby(['data','recipe'])['arch'].transform('nunique')>1
+    return df.assign(name=df['recipe'].where(~several, df['recipe']+' '+df['arch']))
 
 def sizes_markdown(
     out='results', # Folder with `main.csv`
@@ -274,9 +275,9 @@ def sizes_markdown(
     df = _several_sizes(out)
     sizes = sorted(set(df['n'])-{0}) + [0]*(0 in set(df['n']))
     lines = []
-    for (data,_,_),g in df.groupby(['data','recipe','arch'], sort=False):
+    for (data,name),g in df.groupby(['data','name'], sort=False):
         known = {r.n: _figure(r) for r in g.itertuples()}
-        lines.append([_name(data), _recipes(g.head(1)).iloc[0], *[known.get(o, '') for o in sizes]])
+        lines.append([_name(data), name, *[known.get(o, '') for o in sizes]])
     return _markdown(['set','recipe', *[f'{o} a class' if o else 'all' for o in sizes]], lines)
 
 def plot_sizes(
@@ -286,10 +287,11 @@ def plot_sizes(
     "One panel a set: accuracy by the number of training posters"
     import matplotlib.pyplot as plt
     df = _several_sizes(out)
+    color = {o: f'C{i}' for i,o in enumerate(dict.fromkeys(df['name']))}
     fig,axs = plt.subplots(1, df['data'].nunique(), figsize=figsize, squeeze=False, sharey=True, layout='constrained')
     for ax,(data,g) in zip(axs[0], df.groupby('data', sort=False)):
-        for (recipe,_),r in g.sort_values('n_train').groupby(['recipe','arch'], sort=False):
-            ax.errorbar(r['n_train'], r['accuracy'], [r['accuracy']-r['low'], r['high']-r['accuracy']], fmt='o-', ms=4, capsize=3, label=recipe, color=f'C{list(methods).index(recipe)}')
+        for name,r in g.sort_values('n_train').groupby('name', sort=False):
+            ax.errorbar(r['n_train'], r['accuracy'], [r['accuracy']-r['low'], r['high']-r['accuracy']], fmt='o-', ms=4, capsize=3, label=name, color=color[name])
         ax.legend(frameon=False, fontsize=8, loc='lower right')
         ax.axhline(g['floor'].iloc[0], ls='--', color='grey', lw=1)
         ax.set(title=_name(data), ylim=(0,1), xlabel='training posters', xlim=(0,None))
