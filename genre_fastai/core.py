@@ -73,7 +73,8 @@ class Catalog:
     def __repr__(self): return f'Catalog({len(self)} rows, {len(self.ok)} ok, {len(self.classes)} classes, path={str(self.path)!r})'
     def _repr_html_(self): return f'<p>{self!r}</p>' + self.df.head().to_html(index=False, escape=True)
 
-def _text(v): return v if type(v) is str else '' if pd.api.types.is_scalar(v) and pd.isna(v) else str(v)
+def _missing(v): return type(v) is not str and pd.api.types.is_scalar(v) and pd.isna(v)
+def _text(v): return '' if _missing(v) else str(v)
 
 def _texts(col):
     "A column as text, empty where nothing is known; pandas makes floats of whole numbers with gaps"

@@ -74,7 +74,8 @@ def source_posters(
     seed=42, # Of the drawing
 )->Catalog:
     "The posters behind the sample site, in an emptied folder; what cannot serve is refused before an earlier demo goes"
-    own = check_sample(n) if posters is None else own_posters(out, posters)
+    if posters is None: check_sample(n)
+    own = None if posters is None else own_posters(out, posters)
     out = fresh_folder(out)
     return make_sample(out/'site', n=n, seed=seed) if own is None else own
 

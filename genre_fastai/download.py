@@ -16,7 +16,7 @@ import aiohttp, filelock, pandas as pd
 from fastcore.basics import patch, store_attr
 from fastcore.meta import delegates
 from yarl import URL
-from .core import Catalog, GenreError, _unescape
+from .core import Catalog, GenreError, _missing, _unescape
 from .pictures import BadImage, check_image, convert_image, image_reasons, strict_pillow, suffixes, web_formats
 
 # %% ../nbs/02_download.ipynb #1faa04e0
@@ -212,7 +212,7 @@ def read_journal(
 
 # %% ../nbs/02_download.ipynb #1f2f6d14
 def _as_row(o):
-    if isinstance(o, dict): return {str(k): '' if v is None or v is pd.NA or v!=v else v for k,v in o.items()}
+    if isinstance(o, dict): return {str(k): '' if _missing(v) else v for k,v in o.items()}
     return dict(url=str(o))
 
 def iter_urls(

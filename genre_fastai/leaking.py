@@ -74,6 +74,15 @@ def _whole(cat, labels, seed):
     return cat if labels=='true' else cat.assign(label=random.Random(seed).sample(cat.df['label'].tolist(), len(cat)))
 
 # %% ../nbs/12a_leaking.ipynb #5326e133
+def _leak_panel(ax, df):
+    "One result of `leak_curve`"
+    x = df['share']*100
+    ax.fill_between(x, df['low'], df['high'], color='tab:red', alpha=.15, lw=0)
+    ax.plot(x, df['valid'], 'o-', color='tab:red', label='measured: rows with copies in training')
+    ax.plot(x, df['test'], 'o-', color='tab:blue', label='worth: rows without')
+    ax.axhline(df['floor'].iloc[0], ls=':', color='grey', label='always the same answer')
+    ax.set(xlabel='validation rows with a copy in training, %', ylim=(0,1.03))
+
 def plot_leak(
     curves:dict, # Title -> result of `leak_curve`
     figsize=None, # Inches
@@ -82,12 +91,8 @@ def plot_leak(
     import matplotlib.pyplot as plt
     fig,axs = plt.subplots(1, len(curves), figsize=figsize or (4.2*len(curves), 3.2), sharey=True, squeeze=False, layout='constrained')
     for ax,(title,df) in zip(axs[0], curves.items()):
-        x = df['share']*100
-        ax.fill_between(x, df['low'], df['high'], color='tab:red', alpha=.15, lw=0)
-        ax.plot(x, df['valid'], 'o-', color='tab:red', label='measured: rows with copies in training')
-        ax.plot(x, df['test'], 'o-', color='tab:blue', label='worth: rows without')
-        ax.axhline(df['floor'][0], ls=':', color='grey', label='always the same answer')
-        ax.set(title=title, xlabel='validation rows with a copy in training, %', ylim=(0,1.03))
+        _leak_panel(ax, df)
+        ax.set_title(title)
     axs[0,0].set_ylabel('accuracy')
     fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=3 if len(curves)>1 else 1, frameon=False, fontsize=8)
     return fig

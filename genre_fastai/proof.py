@@ -89,15 +89,18 @@ def __str__(self:CleaningReport): return '\n'.join(o for o in (self.summary.to_s
 @patch
 def __repr__(self:CleaningReport): return str(self)
 
+def _arm_panel(ax, s):
+    "The arms of a summary, each with its interval"
+    ax.errorbar(s['mean'], s['arm'], xerr=[s['mean']-s['low'], s['high']-s['mean']], fmt='o', capsize=4)
+    ax.margins(y=.2)
+    ax.invert_yaxis(); ax.set_xlabel('accuracy')
+
 @patch(as_prop=True)
 def fig(self:CleaningReport):
     "Each arm's mean and interval"
     import matplotlib.pyplot as plt
-    s = self.summary
     fig,ax = plt.subplots(figsize=(6,2.2), layout='constrained')
-    ax.errorbar(s['mean'], s['arm'], xerr=[s['mean']-s['low'], s['high']-s['mean']], fmt='o', capsize=4)
-    ax.margins(y=.2)
-    ax.invert_yaxis(); ax.set_xlabel('accuracy')
+    _arm_panel(ax, self.summary)
     plt.close(fig)
     return fig
 

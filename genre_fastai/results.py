@@ -221,13 +221,16 @@ def results_markdown(
 )->str:
     "A table for each set, under a line that says what they have in common"
     df = results_table(out)
-    return '\n\n'.join(_set_markdown(data, g) for data,g in df[df['n']==n].groupby('data', sort=False))
+    return '\n\n'.join(_set_markdown(data, g) for data,g in _named(df[df['n']==n]).groupby('data', sort=False))
 
 def _markdown(head, lines): return '\n'.join('| '+' | '.join(map(str, o))+' |' for o in [head, ['---']*len(head), *lines])
 
 def _name(data): return data.replace('_', ' ')
 
-def _recipes(g): return g['recipe'] if g['recipe'].is_unique else g['recipe']+' '+g['arch']
+def _named(df):
+    "With `name`: the recipe, and its network in a set that has a recipe with several"
+    several = (df.groupby(['data','recipe'])['arch'].transform('nunique')>1).groupby(df['data']).transform('any')
+    return df.assign(name=df['recipe'].where(~several, df['recipe']+' '+df['arch']))
 
 def _figure(r): return f'{r.accuracy:.3f} [{r.low:.3f}, {r.high:.3f}]'
 
@@ -236,27 +239,36 @@ def _set_markdown(data, g):
     said = f"**{_name(data)}**: {r['n_train']:,.0f} training and {r['n_test']:,.0f} test posters, floor {r['floor']:.3f}{nets and f', network {nets}'}"
     undoubted = g['accuracy_clean'].notna().any() if 'accuracy_clean' in g else False
     head = ['recipe','accuracy', *(['undoubted'] if undoubted else []), 'runs','seconds']
-    lines = [[name, _figure(r), *([f'{r.accuracy_clean:.3f}'] if undoubted else []), r.runs, f'{r.seconds:.0f}'] for name,r in zip(_recipes(g), g.itertuples())]
+    lines = [[r.name, _figure(r), *([f'{r.accuracy_clean:.3f}'] if undoubted else []), r.runs, f'{r.seconds:.0f}'] for r in g.itertuples()]
     return f'{said}\n\n{_markdown(head, lines)}'
 
 # %% ../nbs/43_results.ipynb #086a0013
+def _panels(df, figsize, **kw):
+    "A figure, and axes and rows of a panel a set, with the floor"
+    import matplotlib.pyplot as plt
+    fig,axs = plt.subplots(1, df['data'].nunique(), figsize=figsize, squeeze=False, layout='constrained', **kw)
+    axs[0,0].set_ylabel('accuracy on test rows')
+    parts = [(ax,g) for ax,(_,g) in zip(axs[0], df.groupby('data', sort=False))]
+    for ax,g in parts:
+        ax.axhline(g['floor'].iloc[0], ls='--', color='grey', lw=1)
+        ax.set(title=_name(g['data'].iloc[0]), ylim=(0,1))
+        ax.spines[['top','right']].set_visible(False)
+    return fig, parts
+
+def _points(ax, x, g, **kw): ax.errorbar(x, g['accuracy'], [g['accuracy']-g['low'], g['high']-g['accuracy']], ms=4, capsize=3, **kw)
+
 def plot_results(
     out='results', # Folder with `main.csv`
     figsize=(8,3), # Inches
 ): # The figure
     "One panel a set: each recipe that saw all training rows, with its interval, and the floor"
-    import matplotlib.pyplot as plt
     df = results_table(out)
-    df = df[df['n']==0]
+    df = _named(df[df['n']==0])
     if not len(df): raise GenreError(f'{out} has no run on all training rows. Run `run_results` with 0 among its `sizes`.')
-    fig,axs = plt.subplots(1, df['data'].nunique(), figsize=figsize, squeeze=False, layout='constrained')
-    for ax,(data,g) in zip(axs[0], df.groupby('data', sort=False)):
-        ax.errorbar(range(len(g)), g['accuracy'], [g['accuracy']-g['low'], g['high']-g['accuracy']], fmt='o', ms=4, capsize=3)
-        ax.axhline(g['floor'].iloc[0], ls='--', color='grey', lw=1)
-        ax.set_xticks(range(len(g)), _recipes(g), rotation=40, ha='right')
-        ax.set(title=_name(data), ylim=(0,1))
-        ax.spines[['top','right']].set_visible(False)
-    axs[0,0].set_ylabel('accuracy on test rows')
+    fig,parts = _panels(df, figsize)
+    for ax,g in parts:
+        _points(ax, range(len(g)), g, fmt='o')
+        ax.set_xticks(range(len(g)), g['name'], rotation=40, ha='right')
     return fig
 
 # %% ../nbs/43_results.ipynb #b078cbef
@@ -265,8 +277,7 @@ def _several_sizes(out):
     df = results_table(out)
     df = df[df.groupby(['data','recipe','arch'])['n'].transform('nunique')>1]
     if not len(df): raise GenreError(f'{out} has no recipe that was run on fewer posters as well. Run `run_results` with several `sizes`.')
-    several = df.groupby(['data','recipe'])['arch'].transform('nunique')>1
-    return df.assign(name=df['recipe'].where(~several, df['recipe']+' '+df['arch']))
+    return _named(df)
 
 def sizes_markdown(
     out='results', # Folder with `main.csv`
@@ -285,18 +296,13 @@ def plot_sizes(
     figsize=(8,3), # Inches
 ): # The figure
     "One panel a set: accuracy by the number of training posters"
-    import matplotlib.pyplot as plt
     df = _several_sizes(out)
     color = {o: f'C{i}' for i,o in enumerate(dict.fromkeys(df['name']))}
-    fig,axs = plt.subplots(1, df['data'].nunique(), figsize=figsize, squeeze=False, sharey=True, layout='constrained')
-    for ax,(data,g) in zip(axs[0], df.groupby('data', sort=False)):
-        for name,r in g.sort_values('n_train').groupby('name', sort=False):
-            ax.errorbar(r['n_train'], r['accuracy'], [r['accuracy']-r['low'], r['high']-r['accuracy']], fmt='o-', ms=4, capsize=3, label=name, color=color[name])
+    fig,parts = _panels(df, figsize, sharey=True)
+    for ax,g in parts:
+        for name,r in g.sort_values('n_train').groupby('name', sort=False): _points(ax, r['n_train'], r, fmt='o-', label=name, color=color[name])
         ax.legend(frameon=False, fontsize=8, loc='lower right')
-        ax.axhline(g['floor'].iloc[0], ls='--', color='grey', lw=1)
-        ax.set(title=_name(data), ylim=(0,1), xlabel='training posters', xlim=(0,None))
-        ax.spines[['top','right']].set_visible(False)
-    axs[0,0].set_ylabel('accuracy on test rows')
+        ax.set(xlabel='training posters', xlim=(0,None))
     return fig
 
 # %% ../nbs/43_results.ipynb #9edaa593
@@ -340,12 +346,16 @@ def _clean_and_compare(cat, seeds, rule):
 # %% ../nbs/43_results.ipynb #75c36767
 def _newest(df): return df[df['settings']==df['settings'].iloc[-1]]
 
+def _findings(out):
+    "The newest leak curve with true labels, and the newest lines of a cleaning"
+    leaks,clean = (_measured(out, o, f'genre-fastai results --posters FOLDER --{o}').df for o in ('leaks','cleaning'))
+    return _newest(leaks[leaks['labels']=='true']), _newest(clean)
+
 def findings_markdown(
     out='results', # Folder with `leaks.csv` and `cleaning.csv`
 )->str:
     "Both answers in two sentences, with the newest figures of the files"
-    leaks,clean = (_measured(out, o, f'genre-fastai results --posters FOLDER --{o}').df for o in ('leaks','cleaning'))
-    true,clean = _newest(leaks[leaks['labels']=='true']), _newest(clean)
+    true,clean = _findings(out)
     no,all_ = true.loc[true['share'].idxmin()], true.loc[true['share'].idxmax()]
     raw,cleaned,flat,control = (f"{r['mean']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in clean.to_dict('records'))
     a,b,_,c = clean.to_dict('records')
@@ -361,19 +371,15 @@ def plot_findings(
 ): # The figure
     "Left what leaking copies pretend, right what cleaning gained"
     import matplotlib.pyplot as plt
-    leaks,clean = (_measured(out, o, f'genre-fastai results --posters FOLDER --{o}').df for o in ('leaks','cleaning'))
-    true,clean = _newest(leaks[leaks['labels']=='true']), _newest(clean)
+    from genre_fastai.leaking import _leak_panel
+    from genre_fastai.proof import _arm_panel
+    true,clean = _findings(out)
     fig,(a,b) = plt.subplots(1, 2, figsize=figsize, layout='constrained')
-    a.plot(true['share'], true['valid'], 'o-', color='tab:red', label='validation rows, which leak')
-    a.fill_between(true['share'], true['low'], true['high'], color='tab:red', alpha=.15, lw=0)
-    a.plot(true['share'], true['test'], 'o-', label='test rows, which do not')
-    a.axhline(true['floor'].iloc[0], ls='--', color='grey', lw=1)
-    a.set(xlabel='share of validation rows that leak', ylabel='accuracy', ylim=(0,1))
+    _leak_panel(a, true)
+    a.set_ylabel('accuracy')
     a.legend(frameon=False, fontsize=8)
-    b.errorbar(clean['mean'], clean['arm'].str.replace(' → ', '\n→ '), xerr=[clean['mean']-clean['low'], clean['high']-clean['mean']], fmt='o', ms=4, capsize=3)
-    b.set(xlabel='accuracy', xlim=(0,1))
-    b.margins(y=.15)
-    b.invert_yaxis()
+    _arm_panel(b, clean.assign(arm=clean['arm'].str.replace(' → ', '\n→ ')))
+    b.set_xlim(0, 1)
     for ax in (a,b): ax.spines[['top','right']].set_visible(False)
     return fig
 

@@ -68,7 +68,6 @@ def api(src, public):
 _styles = re.compile(r'<(style|script)\b.*?</\1>', re.S|re.I)
 _ansi = re.compile(r'\x1b\[[0-9;]*[A-Za-z]')
 
-
 def _text(s): return f'```text\n{_ansi.sub("", s).rstrip()}\n```\n'
 
 def _output(o, n, files):
