@@ -59,6 +59,7 @@ def paste(d, url, name='horror', n=200, patience=8):
     "Open the page, paste the snippet (with a quicker clock), wait for its end, give its rows as the csv that was saved"
     shutil.rmtree(d.saved, ignore_errors=True)
     d.get(url)
+    wait(lambda: console(d, "document.readyState==='complete' && !!document.body"), 'the page') # a person pastes into a page that is there
     snippet = str(google_snippet(name, n))
     assert snippet.rstrip().endswith(f', {n});')
     console(d, snippet.rstrip()[:-2] + f', 60, {patience});')
