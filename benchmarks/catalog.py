@@ -13,8 +13,12 @@ import argparse, contextlib, io, os, random, shutil, tempfile, time
 from pathlib import Path
 import pandas as pd
 from PIL import Image, ImageFilter, ImageOps
-from genre_fastai.catalog import find_duplicates, find_images, linked, verify
-from genre_fastai.core import Catalog, posters_path
+from genre_fastai.catalog.duplicates import find_duplicates
+from genre_fastai.catalog.sources import find_images
+from genre_fastai.catalog.splits import linked
+from genre_fastai.catalog.verify import verify
+from genre_fastai.catalog.core import Catalog
+from genre_fastai.core import posters_path
 
 def cut(im, rng, lo, hi):
     "Cut a share between `lo` and `hi` off each axis, divided at random between its two sides"
@@ -57,7 +61,7 @@ def ours(dest):
     return zip(p['file_a'], p['file_b'])
 
 def ours_with_features(dest):
-    from genre_fastai.learner import poster_features
+    from genre_fastai.features.extract import poster_features
     cat = verify(Catalog(dict(file=find_images(dest), label=''), dest), dict.fromkeys(['tiny','plain'], 'keep'), progress=False)
     p = find_duplicates(cat, poster_features(cat), progress=False)
     return zip(p['file_a'], p['file_b'])
@@ -138,7 +142,7 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         if root := posters_path(): posters = sorted((root/'images').glob('*.jpg'))
         else:
-            from genre_fastai.sample import make_sample
+            from genre_fastai.sample.dataset import make_sample
             posters = make_sample(Path(tmp)/'sample', n=args.n).where(kind=['clean','wrong_label']).files
         dest = Path(tmp)/'planted'
         dest.mkdir()

@@ -6,10 +6,14 @@ import argparse, tempfile, warnings
 from pathlib import Path
 import numpy as np, pandas as pd
 from scipy.stats import t
-from genre_fastai.core import posters_path, read_catalog
-from genre_fastai.proof import known_wrong
-from genre_fastai.sample import make_sample
-from genre_fastai.suggest import _fit_predict, _targets, _turn, label_issues, oof_probs, stage_features
+from genre_fastai.core import posters_path
+from genre_fastai.catalog.core import read_catalog
+from genre_fastai.clean.evaluate import true_label_errors
+from genre_fastai.sample.dataset import make_sample
+from genre_fastai.features.probe import _fit_predict, _turn, cross_val_probs
+from genre_fastai.vision.data import _targets
+from genre_fastai.clean.issues import label_issues
+from genre_fastai.features.extract import stage_features
 
 def cached(file, make):
     if not file.exists(): np.savez(file, x=make())
@@ -23,7 +27,7 @@ def top(rank, k): return np.isin(np.arange(len(rank)), np.argsort(-rank)[:k])
 def methods(cat, X, seed, wrong):
     "Flags of each method for one seed; rankings flag as many rows as there are wrong ones, the first two as many as they find"
     y,rows = _targets(cat).argmax(1), np.arange(len(cat))
-    oof = oof_probs(cat, X, seed=10*seed)
+    oof = cross_val_probs(cat, X, seed=10*seed)
     boot = np.random.default_rng(seed).permutation(len(cat))[:int(.9*len(cat))]
     seen = _fit_predict(_turn(X), _targets(cat), boot, np.ones(len(cat), bool), 2e-3, False)
     loss = lambda p: -np.log(np.clip(p[rows,y], 1e-7, 1))
@@ -51,12 +55,12 @@ def main():
         res = []
         for seed in range(1, a.seeds+1):
             cat = make_sample(a.cache/f'{a.n}_{seed}', n=a.n, seed=seed).where(kind=['clean','wrong_label'])
-            X,wrong,mixed = cached(a.cache/f'sample_{a.n}_{seed}_{name}.npz', lambda: stage_features(cat, size=sizes)), known_wrong(cat), (cat.df['also']!='').to_numpy()
+            X,wrong,mixed = cached(a.cache/f'sample_{a.n}_{seed}_{name}.npz', lambda: stage_features(cat, size=sizes)), true_label_errors(cat), (cat.df['also']!='').to_numpy()
             res += [dict(method=m, seed=seed, **score(f, wrong, mixed)) for m,f in methods(cat, X, seed, wrong).items()]
         print(f'Drawn posters, n={a.n}, {a.seeds} samples\n{table(res)}\n')
     if a.only!='sample' and posters_path():
         cat = read_catalog(posters_path()/'romance_horror_superhero.csv')
-        X,wrong = cached(a.cache/f'real_{name}.npz', lambda: stage_features(cat, size=sizes)), known_wrong(cat)
+        X,wrong = cached(a.cache/f'real_{name}.npz', lambda: stage_features(cat, size=sizes)), true_label_errors(cat)
         res = [dict(method=m, seed=s, **score(f, wrong)) for s in range(a.seeds) for m,f in methods(cat, X, s, wrong).items()]
         print(f'Real posters, {len(cat)} rows, {wrong.sum()} doubtful ({wrong.mean():.3f}), {a.seeds} seeds\n{table(res)}')
 

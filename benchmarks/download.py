@@ -1,4 +1,4 @@
-"""Downloaders side by side: ours, fastai's download_images + verify_images, and img2dataset, in alternating rounds against one loopback server.
+"""Downloaders side by side: ours, fastai's download_posters + verify_images, and img2dataset, in alternating rounds against one loopback server.
 
     python benchmarks/download.py [--urls 3000] [--rounds 3] [--latency 30] [--tools ours,fastai,img2dataset,img2dataset-raw] [--faults 0,1]
     python benchmarks/download.py --memory 1000000
@@ -84,16 +84,16 @@ def make_list(port, n, faults, seed):
 
 # ---- the tools, each in a process of its own: the imports, and then the part under the clock, which may return a reason for each address, or its own seconds
 def ours(**kw):
-    from genre_fastai.download import download_images
+    from genre_fastai.collect.download import download_posters
     def run(dest, urls):
-        cat = download_images(urls, dest, allow_private=True, progress=False, **kw)
+        cat = download_posters(urls, dest, allow_private=True, progress=False, **kw)
         return dict(zip(cat.df['url'], cat.df['reason']))
     return run
 
 def fastai(**kw):
-    from fastai.vision.all import download_images, get_image_files, verify_images
+    from fastai.vision.all import download_posters, get_image_files, verify_images
     def run(dest, urls):
-        download_images(dest, urls=urls, max_pics=len(urls), **kw)
+        download_posters(dest, urls=urls, max_pics=len(urls), **kw)
         verify_images(get_image_files(dest)).map(Path.unlink)
     return run
 
@@ -173,9 +173,9 @@ def memory(port, n):
     "Peak memory of our downloader for a list of `n` addresses: one in 500 is a picture, the others are refused at once; then the same again from the journal"
     code = '''
 import resource, sys, time
-from genre_fastai.download import download_images
+from genre_fastai.collect.download import download_posters
 start = time.perf_counter()
-report = download_images(sys.argv[1], sys.argv[2], allow_private=True, as_catalog=False, progress=False)
+report = download_posters(sys.argv[1], sys.argv[2], allow_private=True, as_catalog=False, progress=False)
 scale = 1e6 if sys.platform=="darwin" else 1e3
 print(f"{sum(report.counts.values()):,} addresses {report.counts}: {time.perf_counter()-start:.0f} s, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/scale:.0f} MB", flush=True)
 '''

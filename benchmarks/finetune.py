@@ -5,16 +5,16 @@ import argparse
 from pathlib import Path
 from genre_fastai.core import posters_path
 from genre_fastai.experiments import Experiments, grid
-from genre_fastai.learner import train
-from genre_fastai.results import result_catalog
+from genre_fastai.train.recipes import train
+from genre_fastai.course.benchmark import result_catalog
 
 WAYS = {
-    'solved head, body frozen': dict(probe=1e-3, unfrozen_epochs=0),
-    'solved head, small steps, statistics kept': dict(probe=1e-3, unfrozen_epochs=3, unfrozen_lr=5e-5),
-    'solved head, larger steps, statistics kept': dict(probe=1e-3, unfrozen_epochs=3, unfrozen_lr=5e-4),
-    'trained head, body frozen': dict(frozen_epochs=8, unfrozen_epochs=0, cached=True),
-    'trained head, unfrozen, statistics kept': dict(frozen_epochs=8, unfrozen_epochs=3, cached=True),
-    'trained head, unfrozen, statistics move': dict(frozen_epochs=8, unfrozen_epochs=3, cached=True, keep_stats=False),
+    'solved head, body frozen': dict(probe=1e-3, epochs=0),
+    'solved head, small steps, statistics kept': dict(probe=1e-3, epochs=3, unfrozen_lr=5e-5),
+    'solved head, larger steps, statistics kept': dict(probe=1e-3, epochs=3, unfrozen_lr=5e-4),
+    'trained head, body frozen': dict(freeze_epochs=8, epochs=0, cached=True),
+    'trained head, unfrozen, statistics kept': dict(freeze_epochs=8, epochs=3, cached=True),
+    'trained head, unfrozen, statistics move': dict(freeze_epochs=8, epochs=3, cached=True, freeze_bn=False),
 }
 
 def main():

@@ -8,8 +8,8 @@ kinds = {'fastai, 0 workers': dict(plain=True, num_workers=0), 'fastai, 2 worker
 def loaders(csv, path, tmp, augment, size, plain=False, num_workers=0, cache=False):
     "The same rows, resizing, augmentation, normalisation and batch size, by fastai alone or by this package"
     from fastai.vision.all import ImageDataLoaders, Normalize, Resize, aug_transforms, imagenet_stats
-    from genre_fastai.core import read_catalog
-    from genre_fastai.data import get_dls
+    from genre_fastai.catalog.core import read_catalog
+    from genre_fastai.vision.data import get_dls
     cat = read_catalog(csv, path)
     tfms = [*(aug_transforms() if augment else []), Normalize.from_stats(*imagenet_stats)]
     if not plain: return get_dls(cat, bs=64, num_workers=0, size=size, batch_tfms=tfms, cache=Path(tmp)/'pixels' if cache else None)
@@ -30,8 +30,9 @@ def measure(kind, csv, path, tmp, augment, size, seconds):
 
 def prepare(posters, n, tmp):
     "A catalog with a split, of real posters from a csv or of drawn ones: its csv and the folder of its files"
-    from genre_fastai.core import Catalog, atomic_write, read_catalog
-    from genre_fastai.sample import make_sample
+    from genre_fastai.catalog.core import Catalog, read_catalog
+    from genre_fastai.core import atomic_write
+    from genre_fastai.sample.dataset import make_sample
     cat = read_catalog(posters) if posters else make_sample(Path(tmp)/'sample', n=n, seed=1).where(kind='clean')
     cat = Catalog(cat.df.sample(min(n, len(cat)), random_state=1), cat.path)
     cat = cat.assign(split=['valid' if i%8==0 else 'train' for i in range(len(cat))])

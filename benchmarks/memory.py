@@ -6,9 +6,9 @@ def epoch(keep, bf16, n):
     import tempfile, time
     import fastprogress.fastprogress as fp
     from genre_fastai import data, learner
-    from genre_fastai.catalog import split
-    from genre_fastai.data import get_dls
-    from genre_fastai.sample import make_sample
+    from genre_fastai.catalog.splits import split
+    from genre_fastai.vision.data import get_dls
+    from genre_fastai.sample.dataset import make_sample
     fp.NO_BAR = True
     if not keep: data.keep_memory = learner.keep_memory = lambda: False
     cat = split(make_sample(tempfile.mkdtemp(), n=n, seed=1).where(kind='clean'))

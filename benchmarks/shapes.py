@@ -7,8 +7,8 @@ shapes = {'crop 224 x 224': dict(size=224, method='crop'), 'squish 224 x 224': d
 
 def load(posters, n, seed=0):
     "A catalog of real posters from a csv, without its doubtful rows, or of drawn ones"
-    from genre_fastai.core import Catalog, read_catalog
-    from genre_fastai.sample import make_sample
+    from genre_fastai.catalog.core import Catalog, read_catalog
+    from genre_fastai.sample.dataset import make_sample
     if not posters: return make_sample(tempfile.mkdtemp(), n=n or 240, seed=1).where(kind='clean')
     cat = read_catalog(posters)
     if 'clean' in cat.df: cat = cat.where(clean='1')
@@ -25,13 +25,13 @@ def features(cat, arch, weights, size, method, folder):
     import torch
     from fastai.vision.all import AdaptiveConcatPool2d, Flatten, nn, tensor
     from genre_fastai.core import keep_memory
-    from genre_fastai.pixels import pixel_cache
-    from genre_fastai.weights import load_arch
+    from genre_fastai.vision.cache import pixel_cache
+    from genre_fastai.vision.weights import load_pretrained
     keep_memory()
-    loaded,cache = load_arch(arch, weights), pixel_cache(cat, size, method, folder=folder, progress=False)
+    loaded,cache = load_pretrained(arch, weights), pixel_cache(cat, size, method, folder=folder, progress=False)
     pool = nn.Sequential(AdaptiveConcatPool2d(), Flatten())
-    mean,std = (tensor(o)[None,:,None,None] for o in loaded.stats)
-    model,rows,out = loaded.model.eval().to(memory_format=torch.channels_last), cache.rows(cat.df['file']), []
+    mean,std = (tensor(o)[None,:,None,None] for o in pretrained.stats)
+    model,rows,out = pretrained.model.eval().to(memory_format=torch.channels_last), cache.rows(cat.df['file']), []
     with torch.inference_mode():
         for i in range(0, len(rows), 32):
             x = (torch.from_numpy(cache[rows[i:i+32]]).float()/255 - mean)/std
@@ -50,8 +50,8 @@ def probe(feats, y, folds):
 def finetune(cat, arch, weights, folds, seed, folder, size, method, epochs):
     "For each row of the first fold: is a network right that was fine-tuned on the others? The other rows are nan"
     from fastai.vision.all import set_seed
-    from genre_fastai.data import get_dls
-    from genre_fastai.learner import poster_learner
+    from genre_fastai.vision.data import get_dls
+    from genre_fastai.train.learner import poster_learner
     set_seed(seed, reproducible=True)
     va,split = folds[0][1], np.full(len(cat), 'train', dtype=object)
     split[va] = 'valid'
@@ -62,7 +62,7 @@ def finetune(cat, arch, weights, folds, seed, folder, size, method, epochs):
     right[va] = (probs.argmax(1)==targs).numpy()
     return right
 
-def interval(v):
+def wilson_interval(v):
     "Mean and half width of the 95 % interval over posters"
     v = v[~np.isnan(v)]
     return f'{v.mean():+.3f} +- {1.96*v.std(ddof=1)/len(v)**.5:.3f}'
@@ -75,7 +75,7 @@ def table(right):
         warnings.simplefilter('ignore', RuntimeWarning) # posters that no seed validated
         means = {k:np.nanmean(v, axis=0) for k,v in right.items()}
     for k,v in means.items():
-        rows.append({'shape': k, 'accuracy': interval(v)[1:], 'less the rectangle': interval(v-means['rectangle 256 x 176']) if 'rect' not in k else '',
+        rows.append({'shape': k, 'accuracy': wilson_interval(v)[1:], 'less the rectangle': wilson_interval(v-means['rectangle 256 x 176']) if 'rect' not in k else '',
                      'by seed': ' '.join(f'{o:.3f}' for o in np.nanmean(right[k], axis=1))})
     return pd.DataFrame(rows).to_string(index=False)
 

@@ -7,8 +7,9 @@ lr = 3e-3
 
 def prepare(posters, n, tmp):
     "A catalog with a split, 5 training rows to 3 validation rows, of real posters from a csv or of drawn ones: its csv and the folder of its files"
-    from genre_fastai.core import Catalog, atomic_write, read_catalog
-    from genre_fastai.sample import make_sample
+    from genre_fastai.catalog.core import Catalog, read_catalog
+    from genre_fastai.core import atomic_write
+    from genre_fastai.sample.dataset import make_sample
     cat = read_catalog(posters) if posters else make_sample(Path(tmp)/'sample', n=n, seed=1).where(kind='clean')
     if posters and 'clean' in cat.df: cat = cat.where(clean='1')
     cat = Catalog(cat.df.sample(min(n, len(cat)), random_state=1), cat.path)
@@ -20,14 +21,14 @@ def prepare(posters, n, tmp):
 def fastai_run(cat, arch, weights, bs, size):
     "What a user of fastai writes; both stages as functions, and the loaders"
     from fastai.vision.all import ImageDataLoaders, Normalize, Resize, accuracy, vision_learner
-    from genre_fastai.data import poster_tfms
-    from genre_fastai.weights import load_arch
-    loaded = load_arch(arch, weights)
+    from genre_fastai.vision.augment import poster_tfms
+    from genre_fastai.vision.weights import load_pretrained
+    loaded = load_pretrained(arch, weights)
     df = cat.df.assign(is_valid=cat.df['split']=='valid')
     dls = ImageDataLoaders.from_df(df, cat.path, fn_col='file', label_col='label', valid_col='is_valid', bs=bs, item_tfms=Resize(size, method='squish'),
-                                   batch_tfms=[*poster_tfms(), Normalize.from_stats(*loaded.stats)])
-    learn = vision_learner(dls, loaded_arch(loaded.arch), pretrained=False, normalize=False, metrics=accuracy)
-    if weights: give_weights(learn.model[0], loaded.model.state_dict())
+                                   batch_tfms=[*poster_tfms(), Normalize.from_stats(*pretrained.stats)])
+    learn = vision_learner(dls, loaded_arch(pretrained.arch), pretrained=False, normalize=False, metrics=accuracy)
+    if weights: give_weights(learn.model[0], pretrained.model.state_dict())
     return dls, *stages(learn)
 
 def give_weights(body, state):
@@ -53,8 +54,8 @@ def stages(learn):
     return frozen, unfrozen, lambda: float(learn.validate()[1])
 
 def ours_run(cat, arch, weights, bs, size, cache, cached=False):
-    from genre_fastai.data import get_dls
-    from genre_fastai.learner import poster_learner
+    from genre_fastai.vision.data import get_dls
+    from genre_fastai.train.learner import poster_learner
     learn = poster_learner(dls := get_dls(cat, bs=bs, size=size, cache=cache), arch, weights)
     frozen,unfrozen,acc = stages(learn)
     return dls, (lambda n: learn.fit_head(n, lr)) if cached else frozen, unfrozen, acc
@@ -64,13 +65,13 @@ def torch_run(cat, arch, weights, bs, size):
     import torch, torch.nn as nn, torch.nn.functional as F
     from PIL import Image
     from torchvision.transforms import v2 as T
-    from genre_fastai.weights import load_arch
-    loaded = load_arch(arch, weights)
-    model,last = loaded.model, list(loaded.model.named_children())[-1][0]
+    from genre_fastai.vision.weights import load_pretrained
+    loaded = load_pretrained(arch, weights)
+    model,last = pretrained.model, list(pretrained.model.named_children())[-1][0]
     head = getattr(model, last)
     if isinstance(head, nn.Sequential): head[-1] = nn.Linear(head[-1].in_features, len(cat.classes))
     else: setattr(model, last, nn.Linear(head.in_features, len(cat.classes)))
-    plain = [T.Resize(size), T.ToImage(), T.ToDtype(torch.float32, scale=True), T.Normalize(*loaded.stats)]
+    plain = [T.Resize(size), T.ToImage(), T.ToDtype(torch.float32, scale=True), T.Normalize(*pretrained.stats)]
     class Posters(torch.utils.data.Dataset):
         def __init__(self, split, tfms): self.cat,self.tfms = cat.where(split=split),T.Compose(tfms)
         def __len__(self): return len(self.cat)
@@ -104,8 +105,8 @@ def torch_run(cat, arch, weights, bs, size):
 
 def ceiling_run(cat, arch, weights, bs, size):
     "The unfrozen stage with one batch that is on the device already, for as many steps: what the model alone can do"
-    from genre_fastai.data import get_dls
-    from genre_fastai.learner import poster_learner
+    from genre_fastai.vision.data import get_dls
+    from genre_fastai.train.learner import poster_learner
     learn = poster_learner(dls := get_dls(cat, bs=bs, size=size), arch, weights)
     b = dls.one_batch()
     class Same:
@@ -120,7 +121,7 @@ def measure(kind, csv, path, tmp, arch, weights, bs, size, epochs, seed):
     "Seconds of both stages, images a second of loading alone, peak memory in MB, and accuracy"
     import resource, fastprogress.fastprogress as fp, torch
     from fastai.vision.all import set_seed
-    from genre_fastai.core import read_catalog
+    from genre_fastai.catalog.core import read_catalog
     fp.NO_BAR = True
     cat,size = read_catalog(csv, path), tuple(size)
     set_seed(seed, reproducible=True)
@@ -159,7 +160,7 @@ if __name__=='__main__':
     args = ap.parse_args()
     if args.one: print(json.dumps(measure(**json.loads(args.one)))); sys.exit()
     import torch
-    from genre_fastai.metrics import interval
+    from genre_fastai.metrics import wilson_interval
     print(torch.cuda.get_device_name() if torch.cuda.is_available() else 'No GPU here: every figure, the ceiling too, is of the CPU.')
     got = {k:[] for k in args.kinds}
     with tempfile.TemporaryDirectory() as tmp:
@@ -172,7 +173,7 @@ if __name__=='__main__':
                 got[k].append(o := json.loads(p.stdout.splitlines()[-1]))
                 e,n = args.epochs, o['n']
                 print(f'{k:22s} frozen {o["frozen"]/max(e[0],1):6.2f} s an epoch ({n*e[0]/max(o["frozen"],1e-9):5.0f} images/s), unfrozen {o["unfrozen"]/max(e[1],1):6.2f} s ({n*e[1]/max(o["unfrozen"],1e-9):4.0f}/s), '
-                      f'loading alone {o["load"]:6.0f}/s, setup {o["setup"]:4.1f} s, peak {o["mb"]:5.0f} MB, accuracy {o["acc"]:.3f} ({"{:.3f} to {:.3f}".format(*interval(round(o["acc"]*o["valid"]), o["valid"]))})', flush=True)
+                      f'loading alone {o["load"]:6.0f}/s, setup {o["setup"]:4.1f} s, peak {o["mb"]:5.0f} MB, accuracy {o["acc"]:.3f} ({"{:.3f} to {:.3f}".format(*wilson_interval(round(o["acc"]*o["valid"]), o["valid"]))})', flush=True)
     for k in [k for k in got if k!='ceiling']: # ratios within a round, since rounds differ
         for base in [b for b in ('fastai','pytorch') if b in got and b!=k]:
             q = {s:sorted((a[s]/b[s] if s=='load' else b[s]/max(a[s],1e-9)) for a,b in zip(got[k], got[base])) for s in ('frozen','unfrozen','load')}

@@ -9,7 +9,8 @@ import pandas as pd
 from fastai.vision.all import *
 from fastai.vision.widgets import ImagesCleaner
 from genre_fastai.core import *
-from genre_fastai.widgets import *
+from genre_fastai.catalog.core import *
+from genre_fastai.clean.widget import *
 cat = read_catalog('catalog.csv')
 odd = cat.where(split='train').df['file'][::5]
 sugg = pd.DataFrame(dict(file=odd, action='relabel', suggested=cat.classes[0], reason='confident learning'))
@@ -20,8 +21,8 @@ fastais = "c = ImagesCleaner(cat.classes, max_n=24); c.set_fns(cat.files); c"
 
 def posters(root, n):
     "`n` files, links to some hundred drawn posters"
-    from genre_fastai.core import Catalog
-    from genre_fastai.sample import make_sample
+    from genre_fastai.catalog.core import Catalog
+    from genre_fastai.sample.dataset import make_sample
     drawn = make_sample(root/'drawn', n=100, seed=1, size=(500,750)).where(kind='clean')
     (root/'posters').mkdir()
     for i in range(n): os.link(drawn.files[i%len(drawn)], root/f'posters/{i:05d}.jpg')

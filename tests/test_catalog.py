@@ -4,12 +4,18 @@ from collections import Counter
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
-from genre_fastai.catalog import *
-from genre_fastai.core import Catalog, GenreError, posters_path
-from genre_fastai.duplicates import candidates, compare
-from genre_fastai.pictures import BadImage, decode
-from genre_fastai.posters import draw_poster, genres
-from genre_fastai.sample import make_sample
+from genre_fastai.catalog.sources import *
+from genre_fastai.catalog.verify import *
+from genre_fastai.catalog.duplicates import *
+from genre_fastai.catalog.splits import *
+from genre_fastai.catalog.card import *
+from genre_fastai.catalog.build import *
+from genre_fastai.catalog.core import Catalog
+from genre_fastai.core import GenreError, posters_path
+from genre_fastai.catalog.duplicates import candidates, compare
+from genre_fastai.images import BadImage, decode
+from genre_fastai.sample.drawing import draw_poster, genres
+from genre_fastai.sample.dataset import make_sample
 
 @pytest.fixture(scope='module')
 def truth(tmp_path_factory): return make_sample(tmp_path_factory.mktemp('sample'), n=150, seed=3)
@@ -59,7 +65,7 @@ def test_cross_class_copies_by_rule(truth, blind, pairs):
 
 def test_features_find_heavier_crops(tmp_path):
     "A fifth cut off each side is beyond the windows of the fingerprints; a network's features propose such pairs, and the verification takes them and no others"
-    from genre_fastai.learner import poster_features
+    from genre_fastai.features.extract import poster_features
     for i in range(12):
         im = draw_poster(genres[i%3], random.Random(f'heavy crop {i}'))
         im.save(tmp_path/f'{i}.jpg')
@@ -203,7 +209,7 @@ def test_memory_of_many_posters():
 # --- articles
 
 def test_movies_dataset_from_a_server(tmp_path):
-    from genre_fastai.articles import movies_dataset
+    from genre_fastai.course.articles import movies_dataset
     (tmp_path/'www'/'w342').mkdir(parents=True)
     for i in range(12): (tmp_path/'www'/'w342'/f'{i}.jpg').write_bytes(jpeg(i, (120,180)))
     class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -2,9 +2,10 @@
 import json, os, random, signal, subprocess, sys, time
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
-from genre_fastai.clean import *
-from genre_fastai.clean import actions
-from genre_fastai.core import Catalog, GenreError
+from genre_fastai.clean.decisions import *
+from genre_fastai.clean.decisions import actions
+from genre_fastai.catalog.core import Catalog
+from genre_fastai.core import GenreError
 
 def catalog(path, n=40, multi=False):
     rng = np.random.default_rng(0)
@@ -42,7 +43,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_clean import catalog
-from genre_fastai.clean import CleaningSession
+from genre_fastai.clean.decisions import CleaningSession
 path,who = Path(sys.argv[1]), sys.argv[2]
 sess = CleaningSession(catalog(path), path/'j.jsonl', who=who)
 print('ready', flush=True)

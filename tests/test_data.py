@@ -3,10 +3,12 @@ import errno, subprocess, sys
 from pathlib import Path
 import numpy as np, pytest, torch
 from fastai.vision.all import AffineCoordTfm, Learner, MixUp, PadMode, Pipeline, TensorImage, TfmdDL, accuracy, nn, partial, plt, set_seed
-from genre_fastai.core import Catalog, GenreError, posters_path, read_catalog
-from genre_fastai.data import *
-from genre_fastai.pixels import *
-from genre_fastai.sample import make_sample
+from genre_fastai.catalog.core import Catalog, read_catalog
+from genre_fastai.core import GenreError, posters_path
+from genre_fastai.vision.augment import *
+from genre_fastai.vision.data import *
+from genre_fastai.vision.cache import *
+from genre_fastai.sample.dataset import make_sample
 
 @pytest.fixture(scope='module')
 def truth(tmp_path_factory): return make_sample(tmp_path_factory.mktemp('data')/'sample', n=50, seed=4)
@@ -124,7 +126,7 @@ def test_a_changed_file_is_decoded_again(truth, tmp_path):
 def test_two_processes_make_one_cache(cat, tmp_path):
     cat.save(tmp_path/'cat.csv')
     code = '''import sys, genre_fastai.pixels as p
-from genre_fastai.core import read_catalog
+from genre_fastai.catalog.core import read_catalog
 made = []
 write = p._write_pixels
 p._write_pixels = lambda *a: (made.append(1), write(*a))

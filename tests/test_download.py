@@ -6,7 +6,8 @@ import pandas as pd, pytest
 from PIL import Image, ImageFile
 import genre_fastai.download as D
 from genre_fastai.core import GenreError
-from genre_fastai.download import DownloadReport, Journal, download_images, download_report, read_journal, redact
+from genre_fastai.collect.download import DownloadReport, DownloadJournal, download_posters, download_report, read_journal
+from genre_fastai.collect.net import redact
 
 def picture(i=0, size=(60,90), fmt='JPEG', mode='RGB', **kw):
     "The bytes of an image that no other number has"
@@ -109,7 +110,7 @@ faults = {
 def test_every_fault_has_its_reason(tmp_path):
     with Server({f'/{k}': v for k,(v,_) in faults.items()}) as s:
         start = time.monotonic()
-        cat = download_images([s.url(f'/{k}') for k in faults], tmp_path/'to', allow_private=True, timeout=3, max_bytes=5_000_000, progress=False)
+        cat = download_posters([s.url(f'/{k}') for k in faults], tmp_path/'to', allow_private=True, timeout=3, max_bytes=5_000_000, progress=False)
         assert time.monotonic()-start < 20
     got = {u.split('/')[-1]: r for u,r in zip(cat.df['url'], cat.df['reason'])}
     assert got == {k: r for k,(_,r) in faults.items()}
@@ -128,7 +129,7 @@ def test_reasons_before_the_network(tmp_path, monkeypatch):
             f'http://127.0.0.1:{closed.getsockname()[1]}/a': 'connect', f'https://127.0.0.1:{tls.getsockname()[1]}/a': 'tls', 'http://no-such-host.invalid/a.jpg': 'dns', 'http://2130706433/a': 'bad-url'}
         real = socket.getaddrinfo
         monkeypatch.setattr(socket, 'getaddrinfo', lambda h, *a, **kw: (unknown if 'no-such' in str(h) else real)(h, *a, **kw))
-        cat = download_images(list(want), tmp_path, allow_private=True, timeout=5, progress=False)
+        cat = download_posters(list(want), tmp_path, allow_private=True, timeout=5, progress=False)
     assert dict(zip(cat.df['url'], cat.df['reason'])) == want
 
 def test_good_answers_in_odd_ways(tmp_path):
@@ -143,7 +144,7 @@ def test_good_answers_in_odd_ways(tmp_path):
         '/%C3%A9%20a.jpg': reply(picture(9)), '/gz': reply(gzip.compress(picture(8)), '200 OK', 'Content-Encoding: gzip'), **{f'/{c}': go('/there?k=v', f'{c} Moved') for c in (301,302,303,307,308)},
         '/there?k=v': reply(picture(5)), '/other-bot': reply(picture(6), '200 OK', 'X-Robots-Tag: otherbot: noai'), '/%2e%2e/%2e%2e/etc/passwd.sh': reply(picture(7))}
     urls = ['/a.php?id=7&x=%2B1', '/busy', '/second', '/slow', '/turned', '/gif', '/é a.jpg', '/gz', '/301', '/302', '/303', '/307', '/308', '/other-bot', '/%2e%2e/%2e%2e/etc/passwd.sh#frag']
-    with Server(routes) as s: cat = download_images([s.url(u) for u in urls], tmp_path, allow_private=True, progress=False)
+    with Server(routes) as s: cat = download_posters([s.url(u) for u in urls], tmp_path, allow_private=True, progress=False)
     assert set(cat.df['reason']) == {''} and s.hits['/busy'] == s.hits['/second'] == 2
     row = {u: r for u,r in zip(urls, cat.df.to_dict('records'))}
     assert int(row['/busy']['ms']) >= 1000 and int(row['/slow']['ms']) >= 1000
@@ -159,13 +160,13 @@ def test_a_certificate_that_nobody_signed(tmp_path):
     subprocess.run(['openssl','req','-x509','-newkey','rsa:2048','-nodes','-days','1','-subj','/CN=localhost','-keyout',tmp_path/'key.pem','-out',tmp_path/'cert.pem'], check=True, capture_output=True)
     (ctx := ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)).load_cert_chain(tmp_path/'cert.pem', tmp_path/'key.pem')
     with Server({'*': reply(jpeg)}, tls=ctx) as s:
-        cat = download_images([f'https://localhost:{s.port}/a.jpg'], tmp_path/'to', allow_private=True, progress=False)
+        cat = download_posters([f'https://localhost:{s.port}/a.jpg'], tmp_path/'to', allow_private=True, progress=False)
     assert cat.df['reason'].tolist()==['tls'] and not s.hits
 
 def test_noai_can_be_switched_off(tmp_path):
     with Server({'*': reply(jpeg, '200 OK', 'X-Robots-Tag: noimageai')}) as s:
-        assert download_images([s.url('/a')], tmp_path/'a', allow_private=True, progress=False).df['reason'][0] == 'noai'
-        assert download_images([s.url('/a')], tmp_path/'b', allow_private=True, noai=False, progress=False).df['status'][0] == 'ok'
+        assert download_posters([s.url('/a')], tmp_path/'a', allow_private=True, progress=False).df['reason'][0] == 'noai'
+        assert download_posters([s.url('/a')], tmp_path/'b', allow_private=True, noai=False, progress=False).df['status'][0] == 'ok'
 
 # ---- the guard
 @pytest.fixture
@@ -173,7 +174,7 @@ def asyncio_loop(monkeypatch): monkeypatch.setitem(sys.modules, 'uvloop', None) 
 
 def test_private_addresses_are_refused_by_the_quicker_loop(tmp_path):
     with Server({'*': reply(jpeg)}) as s:
-        cat = download_images([f'http://{h}:{s.port}/a.jpg' for h in ('127.0.0.1', 'localhost', '[::1]', '[::ffff:127.0.0.1]')], tmp_path, progress=False)
+        cat = download_posters([f'http://{h}:{s.port}/a.jpg' for h in ('127.0.0.1', 'localhost', '[::1]', '[::ffff:127.0.0.1]')], tmp_path, progress=False)
         assert set(cat.df['reason'])=={'private-address'} and not s.hits
 
 def test_private_addresses_are_refused(tmp_path, monkeypatch, asyncio_loop):
@@ -181,14 +182,14 @@ def test_private_addresses_are_refused(tmp_path, monkeypatch, asyncio_loop):
     monkeypatch.setattr(socket, 'getaddrinfo', lambda h, *a, **kw: real('127.0.0.1' if h=='poster.example' else h, *a, **kw))
     with Server({'*': reply(jpeg)}) as s:
         urls = [f'http://{h}:{s.port}/a.jpg' for h in ('127.0.0.1', 'localhost', 'poster.example', '[::1]', '[::ffff:127.0.0.1]', '0.0.0.0', '[::]')]
-        cat = download_images(urls, tmp_path, progress=False)
+        cat = download_posters(urls, tmp_path, progress=False)
     assert set(cat.df['reason']) == {'private-address'} and not s.hits
 
 def test_every_hop_is_checked(tmp_path, monkeypatch):
     monkeypatch.setattr(D, 'is_public', lambda a: a=='127.0.0.1') # this machine plays the internet, and its other addresses the private network
     with Server({'*': reply(jpeg)}, host='0.0.0.0') as inner, Server() as s:
         s.routes = {'/in': go(f'http://127.0.0.2:{inner.port}/secret.jpg'), '/twice': go('/in'), '/out': go(f'http://127.0.0.1:{inner.port}/open.jpg')}
-        cat = download_images([s.url(o) for o in ('/in', '/twice', '/out')], tmp_path, progress=False)
+        cat = download_posters([s.url(o) for o in ('/in', '/twice', '/out')], tmp_path, progress=False)
     assert cat.df['reason'].tolist() == ['private-address', 'private-address', ''] and dict(inner.hits) == {'/open.jpg': 1}
 
 def test_a_name_that_changes_its_address(tmp_path, monkeypatch, asyncio_loop):
@@ -197,7 +198,7 @@ def test_a_name_that_changes_its_address(tmp_path, monkeypatch, asyncio_loop):
     monkeypatch.setattr(socket, 'getaddrinfo', lambda h, *a, **kw: real(next(answers) if h=='rebind.example' else h, *a, **kw))
     with Server({'*': reply(jpeg, '200 OK', 'Connection: close')}, host='0.0.0.0') as s:
         for i,want in enumerate(['', 'private-address']):
-            assert download_images([f'http://rebind.example:{s.port}/{i}.jpg'], tmp_path, progress=False).df['reason'].tolist() == [want]
+            assert download_posters([f'http://rebind.example:{s.port}/{i}.jpg'], tmp_path, progress=False).df['reason'].tolist() == [want]
     assert list(s.hits) == ['/0.jpg']
 
 def test_secrets_are_never_written(tmp_path, capsys):
@@ -206,21 +207,21 @@ def test_secrets_are_never_written(tmp_path, capsys):
         s.routes['/move'] = go('/moved?token=hunter2b')
         urls = pd.DataFrame(dict(url=[s.url('/a?api_key=hunter2').replace('http://', 'http://me:hunter2@'), s.url('/b?w=5&X-Amz-Signature=hunter2a'), s.url('/move'), 'ftp://me:hunter2@e.org/', 'http://me:hunter2@:x/'],
             source=['https://e.org/page?sid=hunter2', 'see https://e.org/#hunter', '', '', ''], title='hunter3'))
-        cat = download_images(urls, tmp_path, allow_private=True)
+        cat = download_posters(urls, tmp_path, allow_private=True)
         assert cat.df['reason'].tolist() == ['', '', '', 'scheme', 'bad-url']
         assert 'Basic bWU6aHVudGVyMg==' in s.heads['/a?api_key=hunter2'] and s.hits['/moved?token=hunter2b'] == 1
         hits = s.hits.copy()
-        assert download_images(urls, tmp_path, allow_private=True).hash == cat.hash and s.hits == hits
+        assert download_posters(urls, tmp_path, allow_private=True).hash == cat.hash and s.hits == hits
     everything = (tmp_path/'journal.jsonl').read_text() + cat.to_csv() + repr(cat) + ''.join(capsys.readouterr())
     assert 'hunter2' not in everything and 'hunter3' in everything and cat.df['source'][1] == 'see https://e.org/#hunter'
 
 # ---- resume
 def start(code, *args, **kw): return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
 script = '''
-import signal, sys; from genre_fastai.download import download_images
+import signal, sys; from genre_fastai.download import download_posters
 signal.signal(signal.SIGINT, signal.default_int_handler) # a shell starts jobs in the background with SIGINT ignored
 urls = [sys.argv[1]+f'/{i}.jpg' for i in range(int(sys.argv[3]))]
-try: print(download_images(urls, sys.argv[2], allow_private=True, conns=8))
+try: print(download_posters(urls, sys.argv[2], allow_private=True, conns=8))
 except KeyboardInterrupt: sys.exit('stopped')
 except Exception as e: sys.exit(f'{type(e).__name__}: {e}')
 '''
@@ -244,7 +245,7 @@ def test_killed_and_started_again(tmp_path, sig):
     with Server({'*': held}) as s:
         p = start(script, s.url(''), tmp_path, n)
         journaled(tmp_path, 20)
-        with pytest.raises(GenreError, match='Another program'): download_images([], tmp_path)
+        with pytest.raises(GenreError, match='Another program'): download_posters([], tmp_path)
         p.send_signal(sig)
         err = p.communicate()[1]
         free.set()
@@ -262,17 +263,17 @@ def test_killed_and_started_again(tmp_path, sig):
         assert again == {f'/{i}.jpg' for i in range(n)} - {u[len(s.url('')):] for u in done}
         assert max(s.hits.values()) <= 2
         before = s.hits.copy()
-        cat = download_images([s.url(f'/{i}.jpg') for i in range(n)], tmp_path, allow_private=True, progress=False)
+        cat = download_posters([s.url(f'/{i}.jpg') for i in range(n)], tmp_path, allow_private=True, progress=False)
         assert s.hits == before and all(p.stat().st_size==int(b) for p,b in zip(cat.files, cat.df['bytes']))
     assert not (tmp_path/'.partial').exists() and (tmp_path/'journal.jsonl').read_bytes().count(b'\n') == n
 
 def test_a_file_that_is_gone_or_short_is_fetched_again(tmp_path):
     with Server({'*': steady}) as s:
         urls = [s.url(f'/{i}.jpg') for i in range(4)]
-        cat = download_images(urls, tmp_path, allow_private=True, progress=False)
+        cat = download_posters(urls, tmp_path, allow_private=True, progress=False)
         cat.files[1].unlink()
         cat.files[2].write_bytes(b'')
-        assert download_images(urls, tmp_path, allow_private=True, progress=False).df['sha256'].tolist() != []
+        assert download_posters(urls, tmp_path, allow_private=True, progress=False).df['sha256'].tolist() != []
     assert [s.hits[f'/{i}.jpg'] for i in range(4)] == [1,2,2,1]
     assert all(D.check_image(p.read_bytes()) for p in read_journal(tmp_path).files)
 
@@ -285,21 +286,21 @@ def test_a_server_that_dies_half_way(tmp_path):
             w.transport.abort()
         s.routes = {'*': dying}
         urls = [s.url(f'/{i}.jpg') for i in range(n)]
-        cat = download_images(urls, tmp_path, allow_private=True, conns=8, progress=False)
+        cat = download_posters(urls, tmp_path, allow_private=True, conns=8, progress=False)
     counts = Counter(cat.df['reason'])
     assert counts[''] >= 15 and set(counts) <= {'', 'cut', 'connect'} and len(cat) == n
     with Server({'*': steady}, port=s.port) as s2:
-        assert len(download_images(urls, tmp_path, allow_private=True, progress=False).ok) == counts[''] and not s2.hits
-        assert len(download_images(urls, tmp_path, allow_private=True, retry_failed=True, progress=False).ok) == n
+        assert len(download_posters(urls, tmp_path, allow_private=True, progress=False).ok) == counts[''] and not s2.hits
+        assert len(download_posters(urls, tmp_path, allow_private=True, retry_failed=True, progress=False).ok) == n
         assert sum(s2.hits.values()) == n-counts['']
 
 def test_a_damaged_line_costs_only_its_own_address(tmp_path):
     with Server({'*': steady}) as s:
         urls = [s.url(f'/{i}.jpg') for i in range(4)]
-        download_images(urls, tmp_path, allow_private=True, progress=False)
+        download_posters(urls, tmp_path, allow_private=True, progress=False)
         lines = (tmp_path/'journal.jsonl').read_bytes().splitlines(keepends=True)
         (tmp_path/'journal.jsonl').write_bytes(lines[0]+b'\0\0\0\n'+b'[1]\n'+b'{"url": 7}\n'+lines[2]+b''.join(lines[3:])+lines[3][:50])
-        assert len(download_images(urls, tmp_path, allow_private=True, progress=False).ok) == 4
+        assert len(download_posters(urls, tmp_path, allow_private=True, progress=False).ok) == 4
     assert sum(s.hits.values()) == 5
 
 def test_a_journal_from_a_stranger_cannot_point_outside(tmp_path):
@@ -308,7 +309,7 @@ def test_a_journal_from_a_stranger_cannot_point_outside(tmp_path):
         (tmp_path/'to').mkdir()
         (tmp_path/'to'/'journal.jsonl').write_text(json.dumps(dict(url=s.url('/1.jpg'), status='ok', file='../outside.jpg', bytes=len(jpeg)))+'\n')
         with pytest.raises(GenreError, match='leaves the folder'): read_journal(tmp_path/'to').files
-        cat = download_images([s.url('/1.jpg')], tmp_path/'to', allow_private=True, progress=False)
+        cat = download_posters([s.url('/1.jpg')], tmp_path/'to', allow_private=True, progress=False)
     assert cat.df['file'][0].startswith('images/') and outside.read_bytes()==jpeg
 
 # ---- what the disk says
@@ -321,7 +322,7 @@ def test_disk_full(tmp_path):
         err = p.communicate()[1]
         assert p.returncode==1 and err.startswith('GenreError: Cannot write to') and 'run the same command again' in err
         assert not (tmp_path/'.partial').exists()
-        cat = download_images([s.url(f'/{i}.jpg') for i in range(12)], tmp_path, allow_private=True, progress=False)
+        cat = download_posters([s.url(f'/{i}.jpg') for i in range(12)], tmp_path, allow_private=True, progress=False)
     assert len(cat.ok) == 12 and all(D.check_image(p.read_bytes()) for p in cat.files)
 
 @pytest.fixture
@@ -336,12 +337,12 @@ def test_a_disk_that_is_really_full(tmp_path, small_disk):
     async def big(w, path, n): return reply(picture(int(path[1:-4]), (200,200)))
     with Server({'*': big}) as s:
         urls = [s.url(f'/{i}.jpg') for i in range(80)]
-        with pytest.raises(GenreError, match='No space left'): download_images(urls, small_disk/'to', allow_private=True, conns=2, progress=False) # with many on the way at once, none may find room to end
+        with pytest.raises(GenreError, match='No space left'): download_posters(urls, small_disk/'to', allow_private=True, conns=2, progress=False) # with many on the way at once, none may find room to end
         kept = read_journal(small_disk/'to')
         assert 0<len(kept.ok)<80 and all(D.check_image(p.read_bytes()) for p in kept.ok.files)
         subprocess.run(['mount', '-o', 'remount,size=20m', small_disk], check=True)
         asked = Counter(s.hits)
-        assert len(download_images(urls, small_disk/'to', allow_private=True, progress=False).ok)==80
+        assert len(download_posters(urls, small_disk/'to', allow_private=True, progress=False).ok)==80
         assert all(s.hits[f'/{i}.jpg']==asked[f'/{i}.jpg'] for i in range(80) if s.url(f'/{i}.jpg') in set(kept.ok.df['url']))
 
 def test_disk_full_in_the_middle_of_a_line(tmp_path, monkeypatch):
@@ -356,39 +357,39 @@ def test_disk_full_in_the_middle_of_a_line(tmp_path, monkeypatch):
         urls = [s.url(f'/{i}.jpg') for i in range(12)]
         with monkeypatch.context() as m:
             m.setattr(D.os, 'write', write)
-            with pytest.raises(GenreError, match='No space left'): download_images(urls, tmp_path, allow_private=True, progress=False)
+            with pytest.raises(GenreError, match='No space left'): download_posters(urls, tmp_path, allow_private=True, progress=False)
         assert (tmp_path/'journal.jsonl').stat().st_size == 1500
-        assert len(download_images(urls, tmp_path, allow_private=True, progress=False).ok) == 12
+        assert len(download_posters(urls, tmp_path, allow_private=True, progress=False).ok) == 12
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path/'file').write_text('')
-    with pytest.raises(GenreError, match='Cannot write'): download_images([], tmp_path/'file'/'to')
+    with pytest.raises(GenreError, match='Cannot write'): download_posters([], tmp_path/'file'/'to')
     if os.geteuid()==0: # permissions do not bind the superuser, so a file stands where the folder should be
         (tmp_path/'to').mkdir()
         (tmp_path/'to'/'images').write_text('')
     else: (tmp_path/'to').mkdir(mode=0o555)
-    with pytest.raises(GenreError, match='Cannot write'): download_images(['http://127.0.0.1:1/a'], tmp_path/'to', allow_private=True, progress=False)
+    with pytest.raises(GenreError, match='Cannot write'): download_posters(['http://127.0.0.1:1/a'], tmp_path/'to', allow_private=True, progress=False)
 
 # ---- lists
 def test_no_addresses(tmp_path):
-    cat = download_images([], tmp_path, progress=False)
+    cat = download_posters([], tmp_path, progress=False)
     assert len(cat)==0 and list(cat.df)[:3]==['file','label','url'] and repr(download_report(cat))=='no addresses'
-    assert repr(download_images(iter(()), tmp_path, as_catalog=False, progress=False))=='no addresses'
+    assert repr(download_posters(iter(()), tmp_path, as_catalog=False, progress=False))=='no addresses'
 
 def test_100_000_addresses(tmp_path):
     with open(tmp_path/'list.csv', 'w') as f:
         f.write('url,label,rank\n')
         for i in range(100_000): f.write(f'ftp://e.org/{i}.jpg,horror,{i}\n')
     for want in ({'scheme': 100_000}, {'before': 100_000}):
-        assert download_images(tmp_path/'list.csv', tmp_path/'to', as_catalog=False, progress=False).counts == want
+        assert download_posters(tmp_path/'list.csv', tmp_path/'to', as_catalog=False, progress=False).counts == want
     assert sum(1 for _ in open(tmp_path/'to'/'journal.jsonl')) == 100_000
 
 def test_labels_order_and_further_columns(tmp_path):
     with Server({'*': steady}) as s:
         urls = pd.DataFrame([dict(url=s.url('/3.jpg'), label='horror', year=1979, title='Ünï "x"\n'), dict(url=s.url('/1.jpg'), label='romance', year=None, title='=1+1'),
             dict(url=s.url('/3.jpg'), label='romance', year=1979, title=''), dict(url=s.url('/3.jpg'), label='horror', year=2000, title='')])
-        download_images([s.url('/1.jpg')], tmp_path, allow_private=True, progress=False)
-        cat = download_images(urls, tmp_path, allow_private=True, progress=False)
+        download_posters([s.url('/1.jpg')], tmp_path, allow_private=True, progress=False)
+        cat = download_posters(urls, tmp_path, allow_private=True, progress=False)
         assert s.hits['/3.jpg']==2 # once for each label
     assert [(u[-5],l,y) for u,l,y in cat.df[['url','label','year']].itertuples(index=False)] == [('3','horror','1979.0'), ('1','romance',''), ('3','romance','1979.0')]
     assert cat.df['title'].tolist() == ['Ünï "x"\n', '=1+1', ''] and cat.df['file'][0]==cat.df['file'][2]
@@ -397,25 +398,25 @@ def test_labels_order_and_further_columns(tmp_path):
 @pytest.mark.parametrize('bad', ['nothing.csv', 'html.csv'])
 def test_lists_that_cannot_be_read(tmp_path, bad):
     (tmp_path/'html.csv').write_text('url,label\n"' + 'x'*200_000 + '",a\n')
-    with pytest.raises(GenreError): download_images(tmp_path/bad, tmp_path/'to', progress=False)
+    with pytest.raises(GenreError): download_posters(tmp_path/bad, tmp_path/'to', progress=False)
 
 def test_text_lists(tmp_path):
     (tmp_path/'l.txt').write_bytes('\ufeffftp://e.org/1\r\n\r\n  ftp://e.org/2,b \n'.encode())
-    assert download_images(tmp_path/'l.txt', tmp_path/'to', progress=False).df['url'].tolist() == ['ftp://e.org/1', 'ftp://e.org/2,b']
+    assert download_posters(tmp_path/'l.txt', tmp_path/'to', progress=False).df['url'].tolist() == ['ftp://e.org/1', 'ftp://e.org/2,b']
 
 # ---- how it runs
 def test_inside_a_running_event_loop(tmp_path):
-    async def notebook(): return download_images([s.url('/1.jpg')], tmp_path, allow_private=True, progress=False)
+    async def notebook(): return download_posters([s.url('/1.jpg')], tmp_path, allow_private=True, progress=False)
     with Server({'*': steady}) as s: assert len(asyncio.run(notebook()).ok)==1
 
 def test_connections_to_one_host(tmp_path):
-    with Server({'*': steady}) as s: download_images([s.url(f'/{i}.jpg') for i in range(30)], tmp_path, allow_private=True, per_host=3, progress=False)
+    with Server({'*': steady}) as s: download_posters([s.url(f'/{i}.jpg') for i in range(30)], tmp_path, allow_private=True, per_host=3, progress=False)
     assert s.most == 3
 
 def test_a_host_that_only_says_429(tmp_path):
     with Server({'*': reply(b'', '429 Too Many', 'Retry-After: 3600')}) as s:
         start = time.monotonic()
-        cat = download_images([s.url(f'/{i}.jpg') for i in range(300)], tmp_path, allow_private=True, timeout=.5, per_host=8, progress=False)
+        cat = download_posters([s.url(f'/{i}.jpg') for i in range(300)], tmp_path, allow_private=True, timeout=.5, per_host=8, progress=False)
     assert set(cat.df['reason']) == {'rate-limited'} and sum(s.hits.values()) <= 5*8 and 1.5 < time.monotonic()-start < 10
 
 def test_retry_after_holds_for_the_whole_host(tmp_path):
@@ -423,17 +424,17 @@ def test_retry_after_holds_for_the_whole_host(tmp_path):
     async def busy(w, path, n):
         times.append(time.monotonic())
         return reply(b'', '429 Too Many', 'Retry-After: 1') if len(times)==1 else reply(picture(int(path[1:-4])))
-    with Server({'*': busy}) as s: cat = download_images([s.url(f'/{i}.jpg') for i in range(10)], tmp_path, allow_private=True, per_host=1, progress=False)
+    with Server({'*': busy}) as s: cat = download_posters([s.url(f'/{i}.jpg') for i in range(10)], tmp_path, allow_private=True, per_host=1, progress=False)
     assert len(cat.ok)==10 and times[1]-times[0] >= .95 and len(times)==11
 
 def test_a_setting_that_passes_truncated_images(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)
-    with Server({'*': reply(jpeg[:len(jpeg)//2])}) as s: assert download_images([s.url('/a')], tmp_path, allow_private=True, progress=False).df['reason'][0]=='truncated'
+    with Server({'*': reply(jpeg[:len(jpeg)//2])}) as s: assert download_posters([s.url('/a')], tmp_path, allow_private=True, progress=False).df['reason'][0]=='truncated'
     assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 def test_conversion(tmp_path):
     with Server({'/big': reply(picture(1, (300,450))), '/grey': reply(picture(1, (90,120), 'PNG', 'L')), '/small': reply(picture(2, (20,30)))}) as s:
-        cat = download_images([s.url(o) for o in ('/big','/grey','/small')], tmp_path, allow_private=True, max_side=200, rgb=True, min_pixels=1000, progress=False)
+        cat = download_posters([s.url(o) for o in ('/big','/grey','/small')], tmp_path, allow_private=True, max_side=200, rgb=True, min_pixels=1000, progress=False)
     assert cat.df[['width','height','mode','reason']].values.tolist() == [['133','200','RGB',''], ['90','120','RGB',''], ['','','','too-small']]
     for p,sha in zip(cat.ok.files, cat.ok.df['sha256']): assert D.hashlib.sha256(p.read_bytes()).hexdigest()==sha and p.stem==sha[:32]
 
@@ -459,7 +460,7 @@ def test_report():
 
 @pytest.mark.parametrize('k', ['conns','per_host'])
 def test_no_connection_is_refused(tmp_path, k):
-    with pytest.raises(GenreError, match=f'{k}=0'): download_images(['https://a.b/1.jpg'], tmp_path, **{k: 0}, progress=False)
+    with pytest.raises(GenreError, match=f'{k}=0'): download_posters(['https://a.b/1.jpg'], tmp_path, **{k: 0}, progress=False)
 
 def test_long_lists_read_as_short_ones_do(tmp_path):
     (tmp_path/'a.txt').write_text('# horror\nnot-an-address\n'); (tmp_path/'b.csv').write_text("url,title\nnot-an-address,'=1+1\n")

@@ -3,7 +3,8 @@ import functools, http.server, json, shutil, threading, time
 from pathlib import Path
 import pytest
 from genre_fastai.core import GenreError
-from genre_fastai.urls import google_snippet, google_urls, read_urls
+from genre_fastai.collect.google import google_snippet, google_urls
+from genre_fastai.collect.urls import read_urls
 
 pages = Path(__file__).parent/'fixtures'/'google'
 browser,driver = [next(filter(None, map(shutil.which, o)), None) for o in (('chromium', 'chromium-browser', 'google-chrome'), ('chromedriver',))]
@@ -91,7 +92,8 @@ def test_every_generation(chrome, site, gen):
 def test_the_search_page_of_the_sample(chrome, tmp_path):
     "The package's own search site: every result, in the order and with the sizes that Python reads"
     from urllib.request import urlopen
-    from genre_fastai.sample import SampleSite, make_sample
+    from genre_fastai.sample.site import SampleSite
+    from genre_fastai.sample.dataset import make_sample
     with SampleSite(make_sample(tmp_path, n=24, seed=1)) as s:
         got = read_urls(paste(chrome, s.search_url('horror')))
         want = google_urls(urlopen(s.search_url('horror')).read().decode(), label='horror')

@@ -5,14 +5,16 @@ from PIL import Image
 from torch import nn
 from fastai.vision.all import set_seed
 from genre_fastai.core import *
-from genre_fastai.data import get_dls, image_dl
-from genre_fastai.gradcam import *
-from genre_fastai.interpret import *
-from genre_fastai.learner import poster_learner, train
-from genre_fastai.report import Report
+from genre_fastai.catalog.core import *
+from genre_fastai.vision.data import get_dls, image_dl
+from genre_fastai.interpret.gradcam import *
+from genre_fastai.interpret.interpret import *
+from genre_fastai.train.learner import poster_learner
+from genre_fastai.train.recipes import train
+from genre_fastai.figure import Report
 
 genres = 'action adventure animation comedy crime documentary drama family fantasy history horror music mystery romance science-fiction thriller war western'.split()
-views = 'plot_confusion plot_most_confused plot_classes plot_calibration plot_roc plot_pr'.split()
+views = 'plot_confusion_matrix plot_most_confused plot_classes plot_calibration plot_roc plot_pr'.split()
 
 def made_up(n, multi, path='.', classes=genres):
     rng = np.random.default_rng(0)
@@ -58,7 +60,7 @@ def test_report_takes_views(tmp_path):
     cat,probs = made_up(12, False, tmp_path)
     for f in cat.files: Image.new('RGB', (40,60)).save(f)
     interp = PosterInterpretation(cat, probs, genres)
-    text = Report('r').add('Losses', interp.plot_top_losses(3)).add('Confusion', interp.plot_confusion()).save(tmp_path/'r.html').read_text()
+    text = Report('r').add('Losses', interp.plot_top_losses(3)).add('Confusion', interp.plot_confusion_matrix()).save(tmp_path/'r.html').read_text()
     assert text.count('data:image/')==2 and 'Film $ &lt;' in text and 'Film $ <' not in text
 
 def test_absent_classes():
@@ -127,7 +129,7 @@ def test_real_posters():
     cat = read_catalog(posters_path()/'romance_horror_superhero.csv')
     cat = Catalog(cat.df.sample(60, random_state=0).reset_index(drop=True), cat.path).ok
     cat = cat.assign(split=['train' if i%3 else 'valid' for i in range(len(cat))])
-    learn = train(cat, 'tf_efficientnet_lite0', frozen_epochs=1, unfrozen_epochs=0, size=128)
+    learn = train(cat, 'tf_efficientnet_lite0', freeze_epochs=1, epochs=0, size=128)
     interp = PosterInterpretation.from_learner(learn)
     for v in views: assert getattr(interp, v)()._repr_html_()
     assert interp.plot_top_losses(3).df['film'].str.contains(r'\(\d{4}\)').all()

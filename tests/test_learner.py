@@ -3,12 +3,14 @@ import json, signal, subprocess, sys
 import numpy as np, pytest, timm, torch, torchvision
 from fastai.vision.all import Callback, LabelSmoothingCrossEntropyFlat, MixUp, Normalize, risinstance, store_attr
 from torch import nn
-from genre_fastai.core import Catalog, GenreError
-from genre_fastai.data import get_dls
-from genre_fastai.inference import load_model, model_card, save_model
-from genre_fastai.learner import poster_learner, train
-from genre_fastai.sample import make_sample
-from genre_fastai.weights import lite0
+from genre_fastai.catalog.core import Catalog
+from genre_fastai.core import GenreError
+from genre_fastai.vision.data import get_dls
+from genre_fastai.deploy.folder import load_predictor, model_card, save_predictor
+from genre_fastai.train.learner import poster_learner
+from genre_fastai.train.recipes import train
+from genre_fastai.sample.dataset import make_sample
+from genre_fastai.vision.weights import lite0
 
 @pytest.fixture(scope='module')
 def cat(tmp_path_factory):
@@ -21,7 +23,7 @@ def cat(tmp_path_factory):
 def dls(cat): return get_dls(cat, bs=8, seed=1, size=64)
 
 def fit(cat, **kwargs):
-    kw = dict(arch=lite0, frozen_epochs=1, unfrozen_epochs=1, size=64, bs=8, precision='fp32')
+    kw = dict(arch=lite0, freeze_epochs=1, epochs=1, size=64, bs=8, precision='fp32')
     return train(cat, **{**kw, **kwargs})
 
 def figures(learn): return [{k:v for k,v in h.items() if k!='time'} for h in learn.history]
@@ -114,7 +116,7 @@ def test_interrupted_search_for_a_rate_changes_nothing(dls, tmp_path, monkeypatc
 
 def test_a_rate_is_found(cat, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    learn = fit(cat, arch='PosterCNN', frozen_epochs=0, lr='find', out=tmp_path/'run')
+    learn = fit(cat, arch='PosterCNN', freeze_epochs=0, lr='find', out=tmp_path/'run')
     assert 0 < learn.recorder.lrs[0] < 10 and [p.name for p in tmp_path.iterdir()]==['run']
 
 # --- out of memory
@@ -143,7 +145,7 @@ class Kill(Callback):
     order = 90 # after the checkpoint
     def after_epoch(self):
         if len(self.learn.history)==int(sys.argv[3]): os.kill(os.getpid(), signal.SIGKILL)
-train(read_catalog(sys.argv[1]), lite0, frozen_epochs=1, unfrozen_epochs=3, size=64, bs=8, precision='fp32', mixup=.2, patience=3, keep_best='accuracy', out=sys.argv[2], cbs=Kill())
+train(read_catalog(sys.argv[1]), lite0, freeze_epochs=1, epochs=3, size=64, bs=8, precision='fp32', mixup=.2, patience=3, keep_best='accuracy', out=sys.argv[2], cbs=Kill())
 '''
 
 class Kill(Callback):
@@ -153,7 +155,7 @@ class Kill(Callback):
         if len(self.learn.history)==Kill.stop: raise KeyboardInterrupt
         Kill.epochs += 1
 
-kill_recipe = dict(frozen_epochs=1, unfrozen_epochs=3, mixup=.2, patience=3, keep_best='accuracy')
+kill_recipe = dict(freeze_epochs=1, epochs=3, mixup=.2, patience=3, keep_best='accuracy')
 
 @pytest.fixture(scope='module')
 def whole(cat): return fit(cat, **kill_recipe, cbs=Kill())
@@ -181,8 +183,8 @@ def test_run_stopped_between_the_stages_goes_on(cat, whole, tmp_path):
     goes_on(cat, tmp_path, whole, 1)
 
 def test_resume_refuses_another_run(cat, tmp_path):
-    fit(cat, out=tmp_path, unfrozen_epochs=0)
-    kw = dict(out=tmp_path, resume=True, unfrozen_epochs=0)
+    fit(cat, out=tmp_path, epochs=0)
+    kw = dict(out=tmp_path, resume=True, epochs=0)
     assert len(fit(cat, **kw).history)==1
     for other,words in ((dict(lr=.01), 'lr is 0.01 here and 0.003 there'), (dict(arch='PosterCNN'), 'arch is PosterCNN here'), (dict(seed=7), 'seed is 7 here'), (dict(mixup=.3), 'mixup is 0.3')):
         with pytest.raises(GenreError, match=words): fit(cat, **{**kw, **other})
@@ -195,15 +197,15 @@ def test_resume_refuses_another_run(cat, tmp_path):
 def test_a_full_disk_is_said(cat, tmp_path, monkeypatch):
     def full(*args, **kw): raise OSError(28, 'No space left on device')
     monkeypatch.setattr(torch, 'save', full)
-    with pytest.raises(GenreError, match='could not be written.*No space left'): fit(cat, arch='PosterCNN', frozen_epochs=0, out=tmp_path)
+    with pytest.raises(GenreError, match='could not be written.*No space left'): fit(cat, arch='PosterCNN', freeze_epochs=0, out=tmp_path)
 
 # --- the card
 
 def test_card_tells_the_run(cat, tmp_path):
-    learn = fit(cat, seed=3, unfrozen_epochs=0)
-    card = json.loads((save_model(learn, tmp_path)/'card.json').read_text())
+    learn = fit(cat, seed=3, epochs=0)
+    card = json.loads((save_predictor(learn, tmp_path)/'card.json').read_text())
     assert card['catalog']==cat.hash and card['arch']==lite0 and card['weights'].startswith('efficientnet-lite0')
-    assert card['recipe']['seed']==3 and card['recipe']['frozen_epochs']==1 and card['seconds']>0
+    assert card['recipe']['seed']==3 and card['recipe']['freeze_epochs']==1 and card['seconds']>0
     assert {'python','torch','fastai','genre_fastai'} <= set(card['versions'])
     v = card['valid']
     assert v['n']==len(cat.where(split='valid')) and v['low']<=v['accuracy']<=v['high']
@@ -211,27 +213,27 @@ def test_card_tells_the_run(cat, tmp_path):
 
 @pytest.mark.parametrize('arch', ['PosterCNN', 'resnet18'])
 def test_saved_models_say_the_same(cat, tmp_path, arch):
-    learn = fit(cat, arch=arch, weights=None, frozen_epochs=0)
+    learn = fit(cat, arch=arch, weights=None, freeze_epochs=0)
     test = cat.where(split='test')
-    assert np.allclose(load_model(save_model(learn, tmp_path)).predict_probs(test.files), learn.predict_probs(test), atol=1e-4)
+    assert np.allclose(load_predictor(save_predictor(learn, tmp_path)).predict_probs(test.files), learn.predict_probs(test), atol=1e-4)
 
 def test_a_solved_head_is_saved_too(cat, tmp_path):
-    learn,test = fit(cat, probe=1e-3, unfrozen_epochs=0), cat.where(split='test')
+    learn,test = fit(cat, probe=1e-3, epochs=0), cat.where(split='test')
     assert len(learn.model[1])==5 and learn.linear
-    assert np.allclose(load_model(save_model(learn, tmp_path)).predict_probs(test.files), learn.predict_probs(test), atol=1e-4)
+    assert np.allclose(load_predictor(save_predictor(learn, tmp_path)).predict_probs(test.files), learn.predict_probs(test), atol=1e-4)
 
 def test_a_card_of_another_network_is_said(cat, tmp_path):
-    learn = fit(cat, probe=1e-3, unfrozen_epochs=0)
-    card = json.loads((save_model(learn, tmp_path)/'card.json').read_text())
+    learn = fit(cat, probe=1e-3, epochs=0)
+    card = json.loads((save_predictor(learn, tmp_path)/'card.json').read_text())
     (tmp_path/'card.json').write_text(json.dumps(card | dict(linear=[10**9])))
-    with pytest.raises(GenreError, match='not the network that its card describes'): load_model(tmp_path)
+    with pytest.raises(GenreError, match='not the network that its card describes'): load_predictor(tmp_path)
 
 # --- several labels
 
 def test_several_labels(cat):
     multi = Catalog(cat.df.drop(columns='label').assign(labels=[l+('|film' if i%3 else '') for i,l in enumerate(cat.df['label'])]), cat.path)
-    assert 0<=fit(multi, probe=1e-3, unfrozen_epochs=1).history[-1]['accuracy_multi']<=1
-    learn = fit(multi, balance=True, unfrozen_epochs=0, mixup=.2)
+    assert 0<=fit(multi, probe=1e-3, epochs=1).history[-1]['accuracy_multi']<=1
+    learn = fit(multi, balance=True, epochs=0, mixup=.2)
     n,k = len(multi.where(split='train')),sum('film' in t for t in multi.where(split='train').targets)
     assert learn.loss_func.func.pos_weight[list(learn.dls.vocab).index('film')].item()==pytest.approx((n-k)/k)
     assert {'low','f1','auc'} & set(model_card(learn)['valid'])

@@ -29,18 +29,21 @@ def test_lessons_define_nothing_to_copy(p):
 
 @pytest.mark.parametrize('p', lessons, **ids)
 def test_every_exercise_has_a_check(p):
-    from genre_fastai.lessons import _checks
+    from genre_fastai.course.exercises import _checks
     asked = re.findall(r"check\('([\d.]+)'", '\n'.join(cells(p, 'code')))
     assert asked and asked==[k for k in sorted(_checks) if k.startswith(f'{int(p.stem[:2])}.')]
 
 @pytest.fixture(scope='module')
 def got(tmp_path_factory):
-    from genre_fastai.lessons import lesson_download
+    from genre_fastai.course.exercises import lesson_download
     return lesson_download(tmp_path_factory.mktemp('lesson'), n=36)
 
 def test_exercises_of_lesson_1(got):
-    from genre_fastai.all import SampleSite, download_images, google_urls, reasons
-    from genre_fastai.lessons import check
+    from genre_fastai.sample.site import SampleSite
+    from genre_fastai.collect.download import download_posters
+    from genre_fastai.collect.google import google_urls
+    from genre_fastai.collect.net import reasons
+    from genre_fastai.course.exercises import check
     tmp = got.path.parent
     page = google_urls(tmp/'pages/romance.html', 'romance')
     assert bool(check('1.1', page.head(20)))==(len(page)>=20)
@@ -48,12 +51,17 @@ def test_exercises_of_lesson_1(got):
     assert check('1.2', [k for k,v in reasons.items() if 'etry' in v])
     with SampleSite(tmp/'sample/truth.csv') as site:
         urls = [f'{site.url}{e["url_path"]}' for e in site.entries if not e['fault']][:5]
-        small = download_images(urls, tmp/'small', max_side=100, allow_private=True, progress=False)
+        small = download_posters(urls, tmp/'small', max_side=100, allow_private=True, progress=False)
     assert check('1.3', small)
 
 def test_exercises_of_lesson_2(got):
-    from genre_fastai.all import RandomSplitter, build_catalog, find_duplicates, get_dls, leaks, range_of, split, verify
-    from genre_fastai.lessons import check
+    from genre_fastai.all import RandomSplitter, range_of
+    from genre_fastai.catalog.build import build_catalog
+    from genre_fastai.catalog.duplicates import find_duplicates
+    from genre_fastai.vision.data import get_dls
+    from genre_fastai.catalog.splits import leaks, split
+    from genre_fastai.catalog.verify import verify
+    from genre_fastai.course.exercises import check
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # few films
         assert check('2.1', build_catalog(got, policy=dict(grey='drop'), progress=False))

@@ -2,12 +2,13 @@
 import contextlib, io
 import pytest, torch
 from fastai.vision.all import Callback, MixUp, nn, np, set_seed
-from genre_fastai.core import Catalog, GenreError
-from genre_fastai.data import get_dls
-from genre_fastai.learner import poster_learner
-from genre_fastai.precision import choose_precision, has_bf16
-from genre_fastai.sample import make_sample
-from genre_fastai.weights import lite0
+from genre_fastai.catalog.core import Catalog
+from genre_fastai.core import GenreError
+from genre_fastai.vision.data import get_dls
+from genre_fastai.train.learner import poster_learner
+from genre_fastai.vision.precision import choose_precision, has_bf16
+from genre_fastai.sample.dataset import make_sample
+from genre_fastai.vision.weights import lite0
 
 @pytest.fixture(scope='module')
 def cat(tmp_path_factory):

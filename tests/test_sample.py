@@ -6,10 +6,13 @@ from urllib.parse import quote
 from urllib.request import urlopen
 import pytest
 from PIL import Image
-from genre_fastai.core import Catalog, GenreError
-from genre_fastai.posters import parts, words
-from genre_fastai.sample import *
-from genre_fastai.urls import google_urls
+from genre_fastai.catalog.core import Catalog
+from genre_fastai.core import GenreError
+from genre_fastai.sample.drawing import parts, words
+from genre_fastai.sample.drawing import *
+from genre_fastai.sample.dataset import *
+from genre_fastai.sample.site import *
+from genre_fastai.collect.google import google_urls
 
 def digest(folder):
     h = hashlib.sha256()

@@ -4,7 +4,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 import pytest
 from genre_fastai.core import GenreError
-from genre_fastai.urls import UrlWarning, duckduckgo_urls, tmdb_urls, url_columns
+from genre_fastai.collect.urls import UrlWarning, url_columns
+from genre_fastai.collect.providers import duckduckgo_urls, tmdb_urls
 
 key = 'k3y-that-nobody-may-see'
 

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from genre_fastai import urls as U
 from genre_fastai.core import GenreError, _escape
-from genre_fastai.urls import *
+from genre_fastai.collect.urls import *
+from genre_fastai.collect.google import *
+from genre_fastai.collect.providers import *
 
 pytestmark = pytest.mark.filterwarnings('ignore::genre_fastai.urls.UrlWarning')
 fixtures = Path(__file__).parent/'fixtures'/'google'
@@ -46,7 +48,7 @@ def test_saved_and_read_again(tmp_path, rows):
     df = url_table([dict(url=u, label=l, title=t) for u,l,t in rows], bad=[])
     assert read_urls(save_urls(df, tmp_path/'u.csv')).equals(df)
     cells = [c for r in csv.reader(open(tmp_path/'u.csv', newline='', encoding='utf-8')) for c in r]
-    assert not [c for c in cells if c[:1] in '=+-@\t\r' and c and not _escape(c)==c]
+    assert not [c for c in cells if c[:1] in '=+-@\t\r' and c and not escape_cell(c)==c]
 
 @quick
 @given(st.binary(max_size=400))

@@ -2,9 +2,10 @@
 import json, types
 import numpy as np, pandas as pd, pytest
 from PIL import Image
-from genre_fastai.clean import CleaningSession, replay
-from genre_fastai.core import Catalog, GenreError
-from genre_fastai.widgets import ImageCleaner, Thumbs, dls_catalog
+from genre_fastai.clean.decisions import CleaningSession, replay
+from genre_fastai.catalog.core import Catalog
+from genre_fastai.core import GenreError
+from genre_fastai.clean.widget import ImageCleaner, Thumbs, dls_catalog
 from labsite import Page, browser, chromium, driver, missing, notebook, server, wait
 
 classes = ['horror', 'romance', 'superhero']
@@ -86,7 +87,7 @@ def test_several_labels_and_predictions(tmp_path):
 def test_in_place_of_fastais(tmp_path, multi):
     "A learner that was made with fastai alone"
     from fastai.vision.all import ImageBlock, CategoryBlock, MultiCategoryBlock, DataBlock, Learner, RandomSplitter, Resize, accuracy, nn
-    from genre_fastai.widgets import ImageClassifierCleaner
+    from genre_fastai.clean.widget import ImageClassifierCleaner
     cat,_ = posters(tmp_path, 12)
     labels = {str(f):(t + ['dark'] if multi else t[0]) for f,t in zip(cat.files, cat.targets)}
     dls = DataBlock((ImageBlock, MultiCategoryBlock if multi else CategoryBlock), get_y=lambda o: labels[str(o)], splitter=RandomSplitter(seed=1), item_tfms=Resize(32)).dataloaders(list(cat.files), bs=4, num_workers=0)
@@ -107,7 +108,8 @@ needs_lab = pytest.mark.skipif(bool(missing), reason=f'{", ".join(missing)} not 
 
 cells = ['''import pandas as pd
 from genre_fastai.core import *
-from genre_fastai.widgets import *
+from genre_fastai.catalog.core import *
+from genre_fastai.clean.widget import *
 cat = read_catalog('catalog.csv')
 sugg = pd.read_csv('sugg.csv')
 pairs = pd.DataFrame(dict(file_a=['images/001.jpg'], file_b=['images/004.jpg'], kind='near', how='mirrored', score=.9))''',

@@ -68,11 +68,11 @@ def api(src, public):
 _styles = re.compile(r'<(style|script)\b.*?</\1>', re.S|re.I)
 _ansi = re.compile(r'\x1b\[[0-9;]*[A-Za-z]')
 
-def _text(s): return f'```text\n{_ansi.sub("", s).rstrip()}\n```\n'
+def as_text(s): return f'```text\n{_ansi.sub("", s).rstrip()}\n```\n'
 
 def _output(o, n, files):
     "An output as markdown; its picture goes into `files`"
-    if o.output_type=='stream': return _text(o.text) if o.name=='stdout' and o.text.strip() and not bar.search(o.text) else ''
+    if o.output_type=='stream': return as_text(o.text) if o.name=='stdout' and o.text.strip() and not bar.search(o.text) else ''
     data = o.get('data', {})
     for kind in ('image/png', 'image/jpeg', 'image/webp'):
         if kind in data:
@@ -80,7 +80,7 @@ def _output(o, n, files):
             return f'![Output of the cell above]({{files}}/{f})\n'
     if html := _styles.sub('', data.get('text/html', '')).strip():
         return '<div class="output">\n' + re.sub(r'\n\s*\n', '\n', html) + '\n</div>\n' if re.search(r'<(img|table|textarea|p|pre)\b', html) else ''
-    return data.get('text/markdown') or (_text(data['text/plain']) if data.get('text/plain', '').strip() else '')
+    return data.get('text/markdown') or (as_text(data['text/plain']) if data.get('text/plain', '').strip() else '')
 
 def _cells(nb, files, public):
     for i,c in enumerate(nb.cells):

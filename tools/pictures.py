@@ -4,8 +4,9 @@ from pathlib import Path
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
-from genre_fastai.sample import SampleSite, make_sample
-from genre_fastai.urls import google_snippet
+from genre_fastai.sample.site import SampleSite
+from genre_fastai.sample.dataset import make_sample
+from genre_fastai.collect.google import google_snippet
 
 dest = Path(__file__).resolve().parent.parent/'nbs/lessons/images'
 
@@ -44,8 +45,10 @@ def search():
         finally: d.quit()
 
 widget = """from genre_fastai.core import *
-from genre_fastai.suggest import *
-from genre_fastai.widgets import *
+from genre_fastai.features.extract import *
+from genre_fastai.features.probe import *
+from genre_fastai.clean.issues import *
+from genre_fastai.clean.widget import *
 import pandas as pd
 cat = read_catalog('catalog.csv')
 w = ImageCleaner(cat, 'cleaning.jsonl', pd.read_csv('sugg.csv', keep_default_na=False), page_size=6)
@@ -57,14 +60,15 @@ w"""
 
 def cleaner():
     "The widget of lesson 5 in JupyterLab, with some marks"
-    from genre_fastai.core import Catalog
-    from genre_fastai.suggest import oof_probs, stage_features, suggest
+    from genre_fastai.catalog.core import Catalog
+    from genre_fastai.features.probe import cross_val_probs
+    from genre_fastai.features.extract import stage_features, suggest
     sys.path.insert(0, str(dest.parents[2]/'tests'))
     from labsite import Page, notebook, server
     with tempfile.TemporaryDirectory() as tmp:
         drawn = make_sample(tmp, n=90, seed=3).where(kind=['clean','wrong_label'])
         cat = Catalog(drawn.df[['file','label']], tmp)
-        sugg = suggest(cat, oof_probs(cat, stage_features(cat)))
+        sugg = find_issues(cat, cross_val_probs(cat, stage_features(cat)))
         cat.save(Path(tmp)/'catalog.csv')
         sugg.to_csv(Path(tmp)/'sugg.csv', index=False)
         notebook(Path(tmp)/'nb.ipynb', [widget])
