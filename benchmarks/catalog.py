@@ -4,21 +4,22 @@
     GENRE_POSTERS=... python benchmarks/catalog.py --features [--n 1000] ...   ours again, with candidates from a pretrained body's features
     GENRE_POSTERS=... python benchmarks/catalog.py --flags [--n 2000] ...      flags of odd images by us and by cleanvision, image by image
 
-Without GENRE_POSTERS the posters are drawn by `make_sample`. Needs imagededup and cleanvision beside the package; a tool that is not installed is named and left out.
+Without GENRE_POSTERS the posters are drawn by `make_sample`. Needs imagededup and cleanvision beside the package; a tool that is not installed is named
+and left out.
 With --flags a part of the posters is darkened, blurred and so on, so that it is known which flags are due; the other posters show how often the tools agree.
-A pair is true if both files come from the same original; recall counts the planted copies that are linked to their original by the pairs found, directly or by way of others.
+A pair is true if both files come from the same original; recall counts the planted copies that are linked to their original by the pairs found, directly
+or by way of others.
 Our threshold was chosen on --seed 7, so score with another.
 """
 import argparse, contextlib, io, os, random, shutil, tempfile, time
 from pathlib import Path
 import pandas as pd
 from PIL import Image, ImageFilter, ImageOps
-from genre_fastai.catalog.duplicates import find_duplicates
+from genre_fastai.core import posters_path
+from genre_fastai.catalog.core import Catalog
 from genre_fastai.catalog.sources import find_images
 from genre_fastai.catalog.splits import linked
-from genre_fastai.catalog.verify import verify
-from genre_fastai.catalog.core import Catalog
-from genre_fastai.core import posters_path
+import genre_fastai.catalog.verify # adds `verify` to catalogs
 
 def cut(im, rng, lo, hi):
     "Cut a share between `lo` and `hi` off each axis, divided at random between its two sides"
@@ -38,8 +39,13 @@ def barred(im, rng):
     p = rng.uniform(.03,.2)
     return ImageOps.expand(im, *rng.choice([((round(im.width*p), 0), 'white'), ((0, round(im.height*p)), 'black')]))
 
-kinds = dict(exact=None, reencoded=lambda im,r: im, resized=lambda im,r: im.resize([round(s*f) for s,f in zip(im.size, [r.uniform(.4,1.6)]*2)]), cropped=lambda im,r: cut(im, r, .05, .12), cropped_each_side=cut_sides,
-             framed=framed, barred=barred, mirrored=lambda im,r: ImageOps.mirror(im), mirrored_cropped=lambda im,r: cut(ImageOps.mirror(im), r, .05, .12), grey=lambda im,r: im.convert('L'))
+def resized(im, rng):
+    f = rng.uniform(.4,1.6)
+    return im.resize([round(s*f) for s in im.size])
+
+kinds = dict(exact=None, reencoded=lambda im,r: im, resized=resized, cropped=lambda im,r: cut(im, r, .05, .12), cropped_each_side=cut_sides,
+    framed=framed, barred=barred, mirrored=lambda im,r: ImageOps.mirror(im), mirrored_cropped=lambda im,r: cut(ImageOps.mirror(im), r, .05, .12),
+    grey=lambda im,r: im.convert('L'))
 
 def plant(dest, posters, n, each, seed):
     "Copy `n` posters to `dest` and plant `each` copies of every kind; a table of file, original and kind"
@@ -55,16 +61,16 @@ def plant(dest, posters, n, each, seed):
             rows.append(dict(file=name, original=i, kind=kind))
     return pd.DataFrame(rows)
 
-def ours(dest):
-    cat = verify(Catalog(dict(file=find_images(dest), label=''), dest), dict.fromkeys(['tiny','plain'], 'keep'), progress=False)
-    p = find_duplicates(cat, progress=False)
+def verified(dest, files): return Catalog(dict(file=files, label=''), dest).verify(dict.fromkeys(['tiny','plain'], 'keep'), progress=False)
+
+def ours(dest, features=None):
+    cat = verified(dest, find_images(dest))
+    p = cat.find_duplicates(features and features(cat), progress=False)
     return zip(p['file_a'], p['file_b'])
 
 def ours_with_features(dest):
-    from genre_fastai.features.extract import poster_features
-    cat = verify(Catalog(dict(file=find_images(dest), label=''), dest), dict.fromkeys(['tiny','plain'], 'keep'), progress=False)
-    p = find_duplicates(cat, poster_features(cat), progress=False)
-    return zip(p['file_a'], p['file_b'])
+    from genre_fastai.features.extract import extract_features
+    return ours(dest, lambda cat: extract_features(cat, pool='avgmax'))
 
 def imagededup(dest):
     from imagededup.methods import PHash
@@ -89,8 +95,10 @@ def judge(truth, pairs, seconds):
     false = sum(orig[a]!=orig[b] for a,b in pairs)
     return res | {'false pairs': false, 'per 1,000 posters': round(1000*false/len(truth), 2), 'seconds': round(seconds, 1)}
 
-spoilt = dict(dark=lambda im,r: im.point(lambda v: v*r.uniform(.1,.25)), blurry=lambda im,r: im.filter(ImageFilter.GaussianBlur(im.width*r.uniform(.011,.03))), grey=lambda im,r: im.convert('L'), grey_rgb=lambda im,r: im.convert('L').convert('RGB'),
-              odd=lambda im,r: im.resize((im.width, round(im.width*r.uniform(.1,.3)))), plain=lambda im,r: Image.blend(im, Image.new('RGB', im.size, im.getpixel((0,0))), r.uniform(.95,1)))
+spoilt = dict(dark=lambda im,r: im.point(lambda v: v*r.uniform(.1,.25)), blurry=lambda im,r: im.filter(ImageFilter.GaussianBlur(im.width*r.uniform(.011,.03))),
+    grey=lambda im,r: im.convert('L'), grey_rgb=lambda im,r: im.convert('L').convert('RGB'),
+    odd=lambda im,r: im.resize((im.width, round(im.width*r.uniform(.1,.3)))),
+    plain=lambda im,r: Image.blend(im, Image.new('RGB', im.size, im.getpixel((0,0))), r.uniform(.95,1)))
 theirs = dict(dark='dark', blurry='blurry', grey='grayscale', odd='odd_aspect_ratio', plain='low_information', tiny='odd_size')
 
 def spoil(dest, posters, n, each, seed):
@@ -106,7 +114,7 @@ def spoil(dest, posters, n, each, seed):
     return pd.DataFrame(rows)
 
 def our_flags(dest, files):
-    df = verify(Catalog(dict(file=files, label=''), dest), dict.fromkeys(['tiny','plain'], 'keep'), progress=False).df
+    df = verified(dest, files).df
     return pd.DataFrame({f: df[f'is_{f}']=='1' for f in theirs}).set_axis(files)
 
 def their_flags(dest, files):
@@ -115,6 +123,12 @@ def their_flags(dest, files):
     lab.find_issues(dict.fromkeys([*theirs.values(), 'light'], {}), verbose=False)
     df = lab.issues.set_axis([Path(f).name for f in lab.issues.index]).loc[files]
     return pd.DataFrame({f: df[f'is_{t}_issue'] for f,t in theirs.items()} | dict(light=df['is_light_issue']))
+
+def flagged(truth, kind, real, tables):
+    "How many posters spoilt in the way `kind` got its flag, and how many spoilt in another way"
+    flag = kind.removesuffix('_rgb')
+    rows = {'': truth['kind']==kind, ' (other)': ~real & (truth['kind'].str.replace('_rgb', '')!=flag)}
+    return {f'{n}{w}': f'{t[flag].to_numpy()[m].mean():.1%}' for n,t in tables.items() for w,m in rows.items()}
 
 def compare_flags(dest, posters, args):
     "How often both set a flag, on posters as they are and on spoilt ones"
@@ -126,17 +140,18 @@ def compare_flags(dest, posters, args):
         seconds[f.__name__] = round(time.perf_counter()-t, 1)
     (a,b),real = res.values(), (truth['kind']=='').to_numpy()
     print(f'{real.sum()} posters as they are; {seconds}')
-    print(pd.DataFrame({f: dict(both=(a[f]&b[f])[real].sum(), ours=(a[f]&~b[f])[real].sum(), cleanvision=(b[f]&~a[f])[real].sum()) for f in theirs}).T.to_string())
-    print(f'cleanvision has one flag more: light, {b["light"][real].sum()} posters\n\nspoilt posters that got their flag, and of all spoilt in another way those that got it too')
-    kind = truth['kind'].str.replace('_rgb', '')
-    print(pd.DataFrame({k: {f'{n}{w}': f'{r[k.removesuffix("_rgb")].to_numpy()[m].mean():.1%}' for n,r in (('ours', a), ('cleanvision', b)) for w,m in (('', truth['kind']==k), (' (other)', ~real&(kind!=k.removesuffix('_rgb'))))}
-                        for k in spoilt}).T.to_string())
+    agree = {f: dict(both=(a[f]&b[f])[real].sum(), ours=(a[f]&~b[f])[real].sum(), cleanvision=(b[f]&~a[f])[real].sum()) for f in theirs}
+    print(pd.DataFrame(agree).T.to_string())
+    print(f'cleanvision has one flag more: light, {b["light"][real].sum()} posters\n')
+    print('spoilt posters that got their flag, and of all spoilt in another way those that got it too')
+    print(pd.DataFrame({k: flagged(truth, k, real, dict(ours=a, cleanvision=b)) for k in spoilt}).T.to_string())
     return pd.concat([truth, *(r.add_prefix(f'{n} ').reset_index(drop=True) for n,r in res.items())], axis=1)
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name,default in (('--n',1000), ('--each',100), ('--seed',0)): ap.add_argument(name, type=int, default=default)
-    for name,what in (('--features', 'ours once more, with candidates by the features of EfficientNet-Lite0'), ('--flags', 'compare the flags of odd images instead')): ap.add_argument(name, action='store_true', help=what)
+    ap.add_argument('--features', action='store_true', help='ours once more, with candidates by the features of EfficientNet-Lite0')
+    ap.add_argument('--flags', action='store_true', help='compare the flags of odd images instead')
     ap.add_argument('--csv', help='also write the table here')
     args = ap.parse_args()
     with tempfile.TemporaryDirectory() as tmp:

@@ -1,12 +1,14 @@
-"""Downloaders side by side: ours, fastai's download_posters + verify_images, and img2dataset, in alternating rounds against one loopback server.
+"""Downloaders side by side: ours, fastai's download_images + verify_images, and img2dataset, in alternating rounds against one loopback server.
 
     python benchmarks/download.py [--urls 3000] [--rounds 3] [--latency 30] [--tools ours,fastai,img2dataset,img2dataset-raw] [--faults 0,1]
     python benchmarks/download.py --memory 1000000
 
-The server is a process of its own, with a pause of `--latency` milliseconds before each answer and JPEGs of about 45 KB. With faults, one address in seven is not plain:
-see `FAULTS`. Every tool runs in a process of its own; the clock stands around its call, so imports do not count. For img2dataset, which takes several seconds to start its
-workers, both clocks are shown: around the call, and its own from the start of the first shard to the end of the last. It is run with 256 threads in two ways: `img2dataset` decodes every
-image and keeps its bytes, as ours does; `img2dataset-raw` is its fastest way, which stores whatever came and checks nothing. It downgrades pandas, so it gets a virtual environment in the user's cache folder, made on the first run (uv where it is there, else venv and pip).
+The server is a process of its own, with a pause of `--latency` milliseconds before each answer and JPEGs of about 45 KB. With faults, one address
+in seven is not plain: see `FAULTS`. Every tool runs in a process of its own; the clock stands around its call, so imports do not count. For
+img2dataset, which takes several seconds to start its workers, both clocks are shown: around the call, and its own from the start of the first shard
+to the end of the last. It is run with 256 threads in two ways: `img2dataset` decodes every image and keeps its bytes, as ours does;
+`img2dataset-raw` is its fastest way, which stores whatever came and checks nothing. It downgrades pandas, so it gets a virtual environment in the
+user's cache folder, made on the first run (uv where it is there, else venv and pip).
 
 Printed: images per second, the ratio of ours to each other tool round by round, and what each tool made of the good and the bad addresses.
 """
@@ -14,7 +16,8 @@ import argparse, asyncio, hashlib, io, json, os, random, shutil, statistics, sub
 from pathlib import Path
 
 # kind: share of the addresses; the first five cannot give a picture, the others can
-FAULTS = {'404': .03, 'html': .03, 'truncated': .03, 'cut': .01, 'refused': .01, 'redirect': .02, 'query': .02, 'php': .02, 'busy': .01, 'slow': .005}
+FAULTS = {'404': .03, 'html': .03, 'truncated': .03, 'cut': .01, 'refused': .01,
+    'redirect': .02, 'query': .02, 'php': .02, 'busy': .01, 'slow': .005}
 BAD = {'404': 'not-found', 'html': 'html', 'truncated': 'truncated', 'cut': 'cut', 'refused': 'connect'}
 
 def make_images(n=40, seed=0):
@@ -79,10 +82,12 @@ def make_list(port, n, faults, seed):
     "Addresses with their kind; `seed` makes them new for every run, so that the 503s are the first again"
     rng = random.Random(seed)
     kinds = rng.choices([*FAULTS, 'ok'], [*FAULTS.values(), 1-sum(FAULTS.values())], k=n) if faults else ['ok']*n
-    form = dict(query='http://127.0.0.1:{p}/query/{i}.jpg?size=large', php='http://127.0.0.1:{p}/php/{i}.php?id={i}', refused='http://127.0.0.1:1/refused/{i}.jpg')
+    form = dict(query='http://127.0.0.1:{p}/query/{i}.jpg?size=large', php='http://127.0.0.1:{p}/php/{i}.php?id={i}',
+        refused='http://127.0.0.1:1/refused/{i}.jpg')
     return [(k, form.get(k, 'http://127.0.0.1:{p}/'+k+'/{i}.jpg').format(p=port, i=seed*100_000+i)) for i,k in enumerate(kinds)]
 
-# ---- the tools, each in a process of its own: the imports, and then the part under the clock, which may return a reason for each address, or its own seconds
+# ---- the tools, each in a process of its own: the imports, and then the part under the clock,
+# which may return a reason for each address, or its own seconds
 def ours(**kw):
     from genre_fastai.collect.download import download_posters
     def run(dest, urls):
@@ -91,9 +96,9 @@ def ours(**kw):
     return run
 
 def fastai(**kw):
-    from fastai.vision.all import download_posters, get_image_files, verify_images
+    from fastai.vision.all import download_images, get_image_files, verify_images
     def run(dest, urls):
-        download_posters(dest, urls=urls, max_pics=len(urls), **kw)
+        download_images(dest, urls=urls, max_pics=len(urls), **kw)
         verify_images(get_image_files(dest)).map(Path.unlink)
     return run
 
@@ -101,8 +106,9 @@ def img2dataset(**kw):
     from img2dataset import download
     def run(dest, urls):
         (lst := dest.parent/'list.txt').write_text('\n'.join(urls))
-        download(url_list=str(lst), input_format='txt', output_folder=str(dest), output_format='files', processes_count=os.cpu_count(), thread_count=256,
-                 number_sample_per_shard=max(1, -(-len(urls)//os.cpu_count())), timeout=10, retries=2, **(kw or dict(resize_mode='no', skip_reencode=True)))
+        n = os.cpu_count()
+        download(url_list=str(lst), input_format='txt', output_folder=str(dest), output_format='files', processes_count=n, thread_count=256,
+            number_sample_per_shard=max(1, -(-len(urls)//n)), timeout=10, retries=2, **(kw or dict(resize_mode='no', skip_reencode=True)))
         spans = [json.loads(o.read_text()) for o in dest.glob('*_stats.json')]
         return max(o['end_time'] for o in spans)-min(o['start_time'] for o in spans)
     return run
@@ -125,8 +131,10 @@ def venv():
     py = root/('Scripts/python.exe' if os.name=='nt' else 'bin/python')
     if not (root/'ready').exists():
         uv = shutil.which('uv')
-        subprocess.run([uv,'venv','-q','--clear',root,'-p',sys.executable] if uv else [sys.executable,'-m','venv','--clear',root], check=True)
-        subprocess.run([uv,'pip','install','-q','--python',py,'img2dataset','setuptools<81'] if uv else [py,'-m','pip','install','-q','img2dataset','setuptools<81'], check=True)
+        need = 'img2dataset','setuptools<81'
+        make = [uv,'venv','-q','--clear',root,'-p',sys.executable] if uv else [sys.executable,'-m','venv','--clear',root]
+        subprocess.run(make, check=True)
+        subprocess.run([uv,'pip','install','-q','--python',py,*need] if uv else [py,'-m','pip','install','-q',*need], check=True)
         (root/'ready').touch()
     return str(py)
 
@@ -140,7 +148,8 @@ def one(tool, py, listing, images):
     with tempfile.TemporaryDirectory() as dest:
         (spec := Path(dest)/'spec.json').write_text(json.dumps([u for _,u in listing]))
         (Path(dest)/'to').mkdir()
-        out = subprocess.run([py, __file__, '--run', tool, dest], capture_output=True, text=True, env={**os.environ, 'NO_ALBUMENTATIONS_UPDATE': '1'})
+        env = {**os.environ, 'NO_ALBUMENTATIONS_UPDATE': '1'}
+        out = subprocess.run([py, __file__, '--run', tool, dest], capture_output=True, text=True, env=env)
         if out.returncode: sys.exit(f'{tool} failed:\n{out.stdout[-2000:]}\n{out.stderr[-2000:]}')
         res = json.loads((Path(dest)/'result.json').read_text())
         number = lambda u: int(u.split('/')[-1].split('.')[0])
@@ -161,28 +170,34 @@ def compare(port, args, faults):
             times[t].append(res['seconds'])
             if res['inner']: times.setdefault(f'{t} without its start', []).append(res['inner'])
             bad = sum(k in BAD for k,_ in listing)
-            print(f'{"faults" if faults else "clean":6} round {r+1} {t:15} {res["seconds"]:7.2f} s {len(listing)/res["seconds"]:7.0f}/s  {1000*res["cpu"]/len(listing):5.2f} ms of CPU each  good kept byte for byte {res["kept"]}/{len(listing)-bad}'
-                  + (f'  bad named {res["named"]}/{bad}' if 'named' in res else ''), *res.get('lost', ()), flush=True)
+            said = [f'{"faults" if faults else "clean":6} round {r+1} {t:15} {res["seconds"]:7.2f} s {len(listing)/res["seconds"]:7.0f}/s ',
+                f'{1000*res["cpu"]/len(listing):5.2f} ms of CPU each  good kept byte for byte {res["kept"]}/{len(listing)-bad}']
+            if 'named' in res: said.append(f' bad named {res["named"]}/{bad}')
+            print(*said, *res.get('lost', ()), flush=True)
     for t in times:
         if t!='ours' and 'ours' in times:
             ratios = [b/a for a,b in zip(times['ours'], times[t])]
-            print(f'==> {"with faults" if faults else "clean"}: ours is {statistics.median(ratios):.1f} times {t} (rounds: {", ".join(f"{o:.1f}" for o in sorted(ratios))})', flush=True)
+            rounds = ', '.join(f'{o:.1f}' for o in sorted(ratios))
+            print(f'==> {"with faults" if faults else "clean"}: ours is {statistics.median(ratios):.1f} times {t} (rounds: {rounds})', flush=True)
 compare.seed = 0
 
 def memory(port, n):
-    "Peak memory of our downloader for a list of `n` addresses: one in 500 is a picture, the others are refused at once; then the same again from the journal"
+    "Peak memory for a list of `n` addresses: one in 500 is a picture, the others are refused at once; then the same again from the journal"
     code = '''
 import resource, sys, time
 from genre_fastai.collect.download import download_posters
 start = time.perf_counter()
 report = download_posters(sys.argv[1], sys.argv[2], allow_private=True, as_catalog=False, progress=False)
 scale = 1e6 if sys.platform=="darwin" else 1e3
-print(f"{sum(report.counts.values()):,} addresses {report.counts}: {time.perf_counter()-start:.0f} s, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/scale:.0f} MB", flush=True)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/scale
+print(f"{sum(report.counts.values()):,} addresses {report.counts}: {time.perf_counter()-start:.0f} s, peak {peak:.0f} MB", flush=True)
 '''
     with tempfile.TemporaryDirectory() as tmp:
         with open(lst := Path(tmp)/'list.csv', 'w') as f:
             f.write('url,label,rank,title\n')
-            for i in range(n): f.write((f'http://127.0.0.1:{port}/ok/{i}.jpg' if i%500==0 else f'ftp://poster-host-{i%1000}.example.com/a/long/path/poster_{i}.jpg')+f',horror,{i},The Film {i}\n')
+            for i in range(n):
+                bad = f'ftp://poster-host-{i%1000}.example.com/a/long/path/poster_{i}.jpg'
+                f.write((bad if i%500 else f'http://127.0.0.1:{port}/ok/{i}.jpg') + f',horror,{i},The Film {i}\n')
         for _ in range(2): subprocess.run([sys.executable, '-c', code, str(lst), str(Path(tmp)/'to')], check=True)
 
 def main():
@@ -201,7 +216,8 @@ def main():
     server = subprocess.Popen([sys.executable, __file__, '--serve', '--latency', str(args.latency)], stdout=subprocess.PIPE, text=True)
     try:
         port = int(server.stdout.readline())
-        print(f'{args.urls} addresses, {args.latency:g} ms latency, {os.cpu_count()} cores, load before: {os.getloadavg()[0]:.1f}; JPEGs of about {len(make_images(1)[0])/1000:.0f} KB')
+        print(f'{args.urls} addresses, {args.latency:g} ms latency, {os.cpu_count()} cores, load before: {os.getloadavg()[0]:.1f};',
+            f'JPEGs of about {len(make_images(1)[0])/1000:.0f} KB')
         if args.memory: return memory(port, args.memory)
         for f in args.faults: compare(port, args, f)
     finally: server.kill()

@@ -1,30 +1,39 @@
-"The working import: `from genre_fastai.all import *` gives fastai's vision names and all of ours; where a name is in both (`download_images`), ours"
+"The working import: `from genre_fastai.all import *` gives fastai's vision names and those of ours that lessons and README use; the rest is reached by its module"
 import warnings
 # torch tells the developers of timm so at every import; a reader of a lesson can do nothing about it
 warnings.filterwarnings('ignore', message='`torch.jit.script` is deprecated', category=FutureWarning)
 from fastai.vision.all import *
-from genre_fastai.core import *
-from genre_fastai.pictures import *
-from genre_fastai.urls import *
-from genre_fastai.download import *
-from genre_fastai.catalog import *
-from genre_fastai.sample import *
-from genre_fastai.report import *
-from genre_fastai.cnn import *
-from genre_fastai.weights import *
-from genre_fastai.pixels import *
-from genre_fastai.data import *
-from genre_fastai.precision import *
-from genre_fastai.frozen import *
-from genre_fastai.runs import *
-from genre_fastai.learner import *
-from genre_fastai.metrics import *
-from genre_fastai.leaking import *
-from genre_fastai.experiments import *
-from genre_fastai.interpret import *
-from genre_fastai.gradcam import *
-from genre_fastai.clean import *
-from genre_fastai.suggest import *
-from genre_fastai.proof import *
-from genre_fastai.widgets import *
-from genre_fastai.inference import *
+from genre_fastai.core import GenreError, posters_path
+from genre_fastai.metrics import mean_interval, wilson_interval
+from genre_fastai.experiments import Experiments, grid, summarise
+from genre_fastai.figure import Plot, Report, small_figures
+from genre_fastai.catalog.core import Catalog, decade, read_catalog
+from genre_fastai.catalog.sources import catalog_from
+from genre_fastai.catalog.build import build_catalog
+from genre_fastai.predictions import Predictions
+from genre_fastai.sample.dataset import add_truth, make_sample, unseen_poster
+from genre_fastai.sample.site import SampleSite
+from genre_fastai.collect.urls import merge_urls, read_urls, save_urls, url_conflicts
+from genre_fastai.collect.google import google_snippet, google_urls
+from genre_fastai.collect.providers import duckduckgo_urls, kaggle_movie_genre, kaggle_movies_metadata, tmdb_urls
+from genre_fastai.collect.net import reasons
+from genre_fastai.collect.download import download_posters, download_report, read_journal
+from genre_fastai.vision.weights import lite0, load_pretrained
+from genre_fastai.vision.models import PosterCNN, linear_head
+from genre_fastai.vision.augment import poster_tfms, presets
+from genre_fastai.vision.cache import PosterImage, clear_pixels, pixel_cache
+from genre_fastai.vision.data import get_dls, poster_block
+from genre_fastai.vision.precision import AutocastCallback, has_bf16
+from genre_fastai.features.extract import Features, extract_features
+from genre_fastai.features.probe import LinearProbe, cross_val_probs
+from genre_fastai.train.callbacks import BestWeightsCallback, FreezeBNStats, HistoryCallback
+from genre_fastai.train.learner import class_weights, poster_learner, poster_loss
+from genre_fastai.train.recipes import recipes, train
+from genre_fastai.interpret.interpret import PosterInterpretation, show_rows
+import genre_fastai.interpret.gradcam # its methods
+from genre_fastai.interpret.leakage import copy_rows, leakage_curve, plot_leakage
+from genre_fastai.clean.decisions import CleaningSession, replay
+from genre_fastai.clean.issues import apply_rule, auto_clean, find_issues, find_label_issues
+from genre_fastai.clean.widget import ImageClassifierCleaner, ImageCleaner
+from genre_fastai.clean.evaluate import cleaning_report, issue_scores, linear_recipe, true_label_errors
+from genre_fastai.deploy.folder import load_predictor, save_predictor

@@ -6,13 +6,15 @@ Docs: https://genre-fastai.github.io/genre_fastai/images.html.md"""
 
 # %% auto #0
 __all__ = ['image_reasons', 'suffixes', 'web_formats', 'image_formats', 'BadImage', 'read_bytes', 'open_image', 'check_image',
-           'decode', 'strict_pillow', 'has_alpha', 'to_rgb', 'upright_rgb', 'encode_image', 'convert_image']
+           'decode', 'strict_pillow', 'has_alpha', 'to_rgb', 'upright_rgb', 'encode_image', 'convert_image',
+           'thumbnail', 'jpeg_bytes']
 
 # %% ../nbs/01_images.ipynb #97277f83
 import contextlib, os, re
 from io import BytesIO
-from pathlib import Path
-from PIL import Image, ImageFile, ImageOps, BmpImagePlugin, GifImagePlugin, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import Image, ImageFile, ImageOps
+# a format is known to Pillow from the import of its plugin on
+from PIL import BmpImagePlugin, GifImagePlugin, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 with contextlib.suppress(ImportError): from PIL import AvifImagePlugin # from Pillow 11.3 on
 
 # %% ../nbs/01_images.ipynb #579609f0
@@ -28,8 +30,7 @@ image_reasons = {
     'truncated':       'The picture ends before its last line. Fetch it again, or drop it.',
     'damaged':         'An image file that cannot be decoded.',
     'too-many-pixels': 'More pixels than max_pixels (a decompression bomb, or a very large scan).',
-    'too-small':       'Fewer pixels than min_pixels.',
-}
+    'too-small':       'Fewer pixels than min_pixels.'}
 
 class BadImage(Exception):
     "An image that cannot be had: `reason` is a key of `image_reasons`"
@@ -74,7 +75,7 @@ def _fault(e, data):
     return BadImage('truncated' if short or 'truncated' in str(e).lower() else 'damaged', str(e))
 
 # %% ../nbs/01_images.ipynb #caca5cdd
-suffixes = dict(JPEG='.jpg', MPO='.jpg', PNG='.png', WEBP='.webp', GIF='.gif', BMP='.bmp', AVIF='.avif') # MPO are JPEGs with a second picture, from some cameras
+suffixes = dict(JPEG='.jpg', MPO='.jpg', PNG='.png', WEBP='.webp', GIF='.gif', BMP='.bmp', AVIF='.avif')
 web_formats = [f for f in suffixes if f in Image.OPEN]
 image_formats = web_formats + ['TIFF','JPEG2000']
 
@@ -138,14 +139,16 @@ def decode(
 # %% ../nbs/01_images.ipynb #034bd5d3
 @contextlib.contextmanager
 def strict_pillow():
-    "Within this block truncated images are faults, whatever the program has set; pixels are counted by `open_image`, without Pillow's warning"
+    "Within this block truncated images are faults, whatever the program has set; `open_image` counts the pixels, without Pillow's warning"
     old = ImageFile.LOAD_TRUNCATED_IMAGES,Image.MAX_IMAGE_PIXELS
     ImageFile.LOAD_TRUNCATED_IMAGES,Image.MAX_IMAGE_PIXELS = False,None
     try: yield
     finally: ImageFile.LOAD_TRUNCATED_IMAGES,Image.MAX_IMAGE_PIXELS = old
 
 # %% ../nbs/01_images.ipynb #0336362d
-def has_alpha(im)->bool:
+def has_alpha(
+    im, # A Pillow image
+)->bool:
     "Has this Pillow image an alpha channel or a transparent colour?"
     return im.mode in ('RGBA','LA','PA','RGBa','La') or 'transparency' in im.info
 
@@ -161,6 +164,7 @@ def to_rgb(
 
 def _eight_bits(im): return im.convert('I').point(lambda v: v*(1/256)).convert('L') if im.mode.startswith('I') else im
 
+# %% ../nbs/01_images.ipynb #397d53b5
 def upright_rgb(
     im, # A Pillow image
 )->Image.Image: # RGB, turned as EXIF says, transparent parts white
@@ -195,7 +199,8 @@ def convert_image(
     if moves and not (first_frame or rgb or small): return data
     if not (small or moves or rgb and im.mode!='RGB'): return data
     fmt = 'PNG' if im.format in ('GIF','BMP') else 'JPEG' if im.format=='MPO' else im.format
-    try: return encode_image(_reshape(ImageOps.exif_transpose(_load(im, data, small and (max_side,max_side))), max_side if small else None, rgb), fmt, quality)
+    side = max_side if small else None
+    try: return encode_image(_reshape(ImageOps.exif_transpose(_load(im, data, side and (side,side))), side, rgb), fmt, quality)
     except Exception as e: raise e if isinstance(e, BadImage) else _fault(e, data) from None # as in `open_image`
 
 def _reshape(im, side, rgb):
@@ -206,3 +211,24 @@ def _reshape(im, side, rgb):
     if im.mode=='P': im = im.convert('RGBA' if has_alpha(im) else 'RGB')
     im.thumbnail((side,side), Image.Resampling.LANCZOS)
     return im
+
+# %% ../nbs/01_images.ipynb #2f68f9f2
+def thumbnail(
+    data_or_path, # Bytes of an image file, or its path
+    height, # No taller than this, in pixels
+    width=None, # Nor wider than this; as `height` if None
+)->Image.Image: # RGB, turned as EXIF says; never enlarged
+    "A small picture as a person sees it, or `BadImage`"
+    data = data_or_path if isinstance(data_or_path, bytes) else read_bytes(data_or_path)
+    width = height if width is None else width
+    im = upright_rgb(decode(data, min(width, height)))
+    im.thumbnail((width,height), Image.Resampling.BILINEAR, reducing_gap=2.)
+    return im
+
+def jpeg_bytes(
+    im, # An RGB image, as `thumbnail` gives
+    quality=80, # Of the JPEG
+)->bytes:
+    "The bytes of a JPEG file"
+    im.save(out := BytesIO(), 'JPEG', quality=quality)
+    return out.getvalue()

@@ -1,13 +1,17 @@
 "The downloader over real sockets on loopback: each fault, each refusal, death and resume"
-import asyncio, contextlib, errno, gzip, io, json, os, random, shutil, signal, socket, ssl, subprocess, sys, threading, time
+import asyncio, contextlib, errno, gzip, hashlib, io, json, os, random, shutil, signal, socket, ssl, subprocess, sys, threading, time
 from collections import Counter
 from pathlib import Path
 import pandas as pd, pytest
 from PIL import Image, ImageFile
-import genre_fastai.download as D
 from genre_fastai.core import GenreError
-from genre_fastai.collect.download import DownloadReport, DownloadJournal, download_posters, download_report, read_journal
+from genre_fastai.catalog.core import read_catalog, row_ids
+from genre_fastai.collect import net
+from genre_fastai.collect.download import DownloadReport, download_posters, download_report, iter_urls, journal_rows, read_journal
 from genre_fastai.collect.net import redact
+from genre_fastai.images import check_image
+
+def fetch(urls, dest, **kw): return download_posters(urls, dest, allow_private=True, progress=False, **kw)
 
 def picture(i=0, size=(60,90), fmt='JPEG', mode='RGB', **kw):
     "The bytes of an image that no other number has"
@@ -25,7 +29,9 @@ def bomb():
 
 class Server:
     "Answers by path from `routes`: bytes of a whole response, a number of seconds, or a function of (writer, times asked)"
-    def __init__(self, routes=None, host='127.0.0.1', port=0, tls=None): self.routes,self.host,self.port,self.tls,self.hits,self.heads,self.open,self.most = routes or {}, host, port, tls, Counter(), {}, 0, 0
+    def __init__(self, routes=None, host='127.0.0.1', port=0, tls=None):
+        self.routes,self.host,self.port,self.tls = routes or {}, host, port, tls
+        self.hits,self.heads,self.open,self.most = Counter(), {}, 0, 0
     def __enter__(self):
         ready = threading.Event()
         def run():
@@ -67,12 +73,15 @@ class Server:
         if route: w.write(route)
         await w.drain()
 
-def reply(body=b'', status='200 OK', *heads): return '\r\n'.join([f'HTTP/1.1 {status}', f'Content-Length: {len(body)}', *heads, '', '']).encode() + body
+def reply(body=b'', status='200 OK', *heads):
+    return '\r\n'.join([f'HTTP/1.1 {status}', f'Content-Length: {len(body)}', *heads, '', '']).encode() + body
 def cut(body): return b'HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n' % len(body) + body[:len(body)//2]
 def go(where, status='302 Found'): return reply(b'', status, f'Location: {where}')
 
 async def half(w, path, n): w.write(cut(jpeg)); w.close()
-async def half_chunks(w, path, n): w.write(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n' + jpeg[:1024] + b'\r\n'); w.close()
+async def half_chunks(w, path, n):
+    w.write(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n' + jpeg[:1024] + b'\r\n')
+    w.close()
 async def reset(w, path, n):
     w.get_extra_info('socket').setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\1\0\0\0\0\0\0\0')
     w.transport.abort()
@@ -90,18 +99,26 @@ async def drip(w, path, n):
 async def silent(w, path, n): await asyncio.sleep(60)
 
 faults = {
-    '404': (reply(b'gone', '404 Not Found'), 'not-found'), '410': (reply(b'', '410 Gone'), 'not-found'), '403': (reply(b'', '403 Forbidden'), 'denied'),
-    '451': (reply(b'', '451 No'), 'denied'), '418': (reply(b'', '418 Teapot'), 'http-error'), '204': (reply(b'', '204 No Content'), 'http-error'),
+    '404': (reply(b'gone', '404 Not Found'), 'not-found'), '410': (reply(b'', '410 Gone'), 'not-found'),
+    '403': (reply(b'', '403 Forbidden'), 'denied'),
+    '451': (reply(b'', '451 No'), 'denied'), '418': (reply(b'', '418 Teapot'), 'http-error'),
+    '204': (reply(b'', '204 No Content'), 'http-error'),
     '500': (reply(b'', '500 Broken'), 'server-error'), '304': (b'HTTP/1.1 304 Not Modified\r\n\r\n', 'http-error'),
-    'html': (reply(b'\n <!DOCTYPE html><p>no', '200 OK', 'Content-Type: image/jpeg'), 'html'), 'svg': (reply(b'<?xml version="1.0"?>\n<svg xmlns="x"></svg>'), 'svg'),
-    'json': (reply(b'{"error": "\xc3\xa9"}'), 'text'), 'pdf': (reply(b'%PDF-1.4\0\1\2'), 'not-image'), 'eps': (reply(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'), 'text'),
+    'html': (reply(b'\n <!DOCTYPE html><p>no', '200 OK', 'Content-Type: image/jpeg'), 'html'),
+    'svg': (reply(b'<?xml version="1.0"?>\n<svg xmlns="x"></svg>'), 'svg'),
+    'json': (reply(b'{"error": "\xc3\xa9"}'), 'text'), 'pdf': (reply(b'%PDF-1.4\0\1\2'), 'not-image'),
+    'eps': (reply(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'), 'text'),
     'empty': (reply(), 'empty'), 'noise': (reply(bytes(range(256))*9), 'not-image'),
-    'jpeg-half': (reply(jpeg[:len(jpeg)//2]), 'truncated'), 'jpeg-end': (reply(jpeg[:-40]), 'truncated'), 'png-half': (reply(png[:len(png)//2]), 'truncated'),
-    'webp-half': (reply(webp[:len(webp)//2]), 'truncated'), 'gif-half': (reply(gif[:len(gif)//2]), 'truncated'), 'jpeg-head': (reply(jpeg[:10]), 'truncated'),
+    'jpeg-half': (reply(jpeg[:len(jpeg)//2]), 'truncated'), 'jpeg-end': (reply(jpeg[:-40]), 'truncated'),
+    'png-half': (reply(png[:len(png)//2]), 'truncated'),
+    'webp-half': (reply(webp[:len(webp)//2]), 'truncated'), 'gif-half': (reply(gif[:len(gif)//2]), 'truncated'),
+    'jpeg-head': (reply(jpeg[:10]), 'truncated'),
     'png-damaged': (reply(png[:60]+b'\xff'*30+png[90:]), 'damaged'),
     'cut': (half, 'cut'), 'cut-chunks': (half_chunks, 'cut'), 'reset': (reset, 'cut'), 'not-http': (b'hello\r\n\r\n', 'http-error'),
-    'silent': (silent, 'timeout'), 'drip': (drip, 'timeout'), 'endless': (endless, 'too-large'), 'said-large': (b'HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n', 'too-large'),
-    'gzip-bomb': (reply(gzip.compress(b'\0'*60_000_000), '200 OK', 'Content-Encoding: gzip'), 'too-large'), 'not-gzip': (reply(jpeg, '200 OK', 'Content-Encoding: gzip'), 'cut'),
+    'silent': (silent, 'timeout'), 'drip': (drip, 'timeout'), 'endless': (endless, 'too-large'),
+    'said-large': (b'HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n', 'too-large'),
+    'gzip-bomb': (reply(gzip.compress(b'\0'*60_000_000), '200 OK', 'Content-Encoding: gzip'), 'too-large'),
+    'not-gzip': (reply(jpeg, '200 OK', 'Content-Encoding: gzip'), 'cut'),
     'pixel-bomb': (reply(bomb()), 'too-many-pixels'), 'noai': (reply(jpeg, '200 OK', 'X-Robots-Tag: noindex, NoAI'), 'noai'),
     'loop': (go('/loop'), 'redirects'), 'to-file': (go('file:///etc/hostname'), 'scheme'), 'to-ftp': (go('ftp://e.org/a.jpg'), 'scheme'),
     'to-nowhere': (reply(b'', '302 Found'), 'http-error'), 'to-nonsense': (go('http://['), 'redirects'),
@@ -110,7 +127,7 @@ faults = {
 def test_every_fault_has_its_reason(tmp_path):
     with Server({f'/{k}': v for k,(v,_) in faults.items()}) as s:
         start = time.monotonic()
-        cat = download_posters([s.url(f'/{k}') for k in faults], tmp_path/'to', allow_private=True, timeout=3, max_bytes=5_000_000, progress=False)
+        cat = fetch([s.url(f'/{k}') for k in faults], tmp_path/'to', timeout=3, max_bytes=5_000_000)
         assert time.monotonic()-start < 20
     got = {u.split('/')[-1]: r for u,r in zip(cat.df['url'], cat.df['reason'])}
     assert got == {k: r for k,(_,r) in faults.items()}
@@ -125,11 +142,13 @@ def test_reasons_before_the_network(tmp_path, monkeypatch):
     with socket.create_server(('127.0.0.1', 0)) as tls, socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
         threading.Thread(target=plain, daemon=True).start()
-        want = {'': 'bad-url', 'poster.jpg': 'bad-url', 'http://': 'bad-url', 'file:///etc/hostname': 'scheme', 'data:image/png;base64,AAAA': 'scheme', 'ftp://e.org/a': 'scheme', 'javascript:alert(1)': 'scheme',
-            f'http://127.0.0.1:{closed.getsockname()[1]}/a': 'connect', f'https://127.0.0.1:{tls.getsockname()[1]}/a': 'tls', 'http://no-such-host.invalid/a.jpg': 'dns', 'http://2130706433/a': 'bad-url'}
+        want = {'': 'bad-url', 'poster.jpg': 'bad-url', 'http://': 'bad-url', 'file:///etc/hostname': 'scheme',
+            'data:image/png;base64,AAAA': 'scheme', 'ftp://e.org/a': 'scheme', 'javascript:alert(1)': 'scheme',
+            f'http://127.0.0.1:{closed.getsockname()[1]}/a': 'connect', f'https://127.0.0.1:{tls.getsockname()[1]}/a': 'tls',
+            'http://no-such-host.invalid/a.jpg': 'dns', 'http://2130706433/a': 'bad-url'}
         real = socket.getaddrinfo
         monkeypatch.setattr(socket, 'getaddrinfo', lambda h, *a, **kw: (unknown if 'no-such' in str(h) else real)(h, *a, **kw))
-        cat = download_posters(list(want), tmp_path, allow_private=True, timeout=5, progress=False)
+        cat = fetch(list(want), tmp_path, timeout=5)
     assert dict(zip(cat.df['url'], cat.df['reason'])) == want
 
 def test_good_answers_in_odd_ways(tmp_path):
@@ -140,11 +159,14 @@ def test_good_answers_in_odd_ways(tmp_path):
     async def slow(w, path, n):
         await asyncio.sleep(1)
         return reply(webp)
-    routes = {'/a.php?id=7&x=%2B1': reply(png), '/a.php': reply(b'', '404 Not Found'), '/busy': twice, '/second': second, '/slow': slow, '/turned': reply(turned), '/gif': reply(gif),
-        '/%C3%A9%20a.jpg': reply(picture(9)), '/gz': reply(gzip.compress(picture(8)), '200 OK', 'Content-Encoding: gzip'), **{f'/{c}': go('/there?k=v', f'{c} Moved') for c in (301,302,303,307,308)},
-        '/there?k=v': reply(picture(5)), '/other-bot': reply(picture(6), '200 OK', 'X-Robots-Tag: otherbot: noai'), '/%2e%2e/%2e%2e/etc/passwd.sh': reply(picture(7))}
-    urls = ['/a.php?id=7&x=%2B1', '/busy', '/second', '/slow', '/turned', '/gif', '/é a.jpg', '/gz', '/301', '/302', '/303', '/307', '/308', '/other-bot', '/%2e%2e/%2e%2e/etc/passwd.sh#frag']
-    with Server(routes) as s: cat = download_posters([s.url(u) for u in urls], tmp_path, allow_private=True, progress=False)
+    routes = {'/a.php?id=7&x=%2B1': reply(png), '/a.php': reply(b'', '404 Not Found'), '/busy': twice, '/second': second, '/slow': slow,
+        '/turned': reply(turned), '/gif': reply(gif), '/%C3%A9%20a.jpg': reply(picture(9)),
+        '/gz': reply(gzip.compress(picture(8)), '200 OK', 'Content-Encoding: gzip'),
+        **{f'/{c}': go('/there?k=v', f'{c} Moved') for c in (301,302,303,307,308)}, '/there?k=v': reply(picture(5)),
+        '/other-bot': reply(picture(6), '200 OK', 'X-Robots-Tag: otherbot: noai'), '/%2e%2e/%2e%2e/etc/passwd.sh': reply(picture(7))}
+    urls = ['/a.php?id=7&x=%2B1', '/busy', '/second', '/slow', '/turned', '/gif', '/é a.jpg', '/gz',
+        '/301', '/302', '/303', '/307', '/308', '/other-bot', '/%2e%2e/%2e%2e/etc/passwd.sh#frag']
+    with Server(routes) as s: cat = fetch([s.url(u) for u in urls], tmp_path)
     assert set(cat.df['reason']) == {''} and s.hits['/busy'] == s.hits['/second'] == 2
     row = {u: r for u,r in zip(urls, cat.df.to_dict('records'))}
     assert int(row['/busy']['ms']) >= 1000 and int(row['/slow']['ms']) >= 1000
@@ -153,48 +175,56 @@ def test_good_answers_in_odd_ways(tmp_path):
     assert [row[u]['file'].split('.')[-1] for u in urls[:6]] == ['png','jpg','jpg','webp','jpg','gif']
     assert (tmp_path/row['/turned']['file']).read_bytes() == turned
     assert all(p.resolve().parent == (tmp_path/'images').resolve() for p in cat.files)
-    assert all(D.check_image(p.read_bytes())['format']==f and str(p.stat().st_size)==b for p,f,b in zip(cat.files, cat.df['format'], cat.df['bytes']))
+    found = [(check_image(p.read_bytes())['format'], str(p.stat().st_size)) for p in cat.files]
+    assert found == list(zip(cat.df['format'], cat.df['bytes']))
 
 @pytest.mark.skipif(not shutil.which('openssl'), reason='openssl makes the certificate')
 def test_a_certificate_that_nobody_signed(tmp_path):
-    subprocess.run(['openssl','req','-x509','-newkey','rsa:2048','-nodes','-days','1','-subj','/CN=localhost','-keyout',tmp_path/'key.pem','-out',tmp_path/'cert.pem'], check=True, capture_output=True)
+    subprocess.run(['openssl','req','-x509','-newkey','rsa:2048','-nodes','-days','1','-subj','/CN=localhost',
+        '-keyout',tmp_path/'key.pem','-out',tmp_path/'cert.pem'], check=True, capture_output=True)
     (ctx := ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)).load_cert_chain(tmp_path/'cert.pem', tmp_path/'key.pem')
     with Server({'*': reply(jpeg)}, tls=ctx) as s:
-        cat = download_posters([f'https://localhost:{s.port}/a.jpg'], tmp_path/'to', allow_private=True, progress=False)
+        cat = fetch([f'https://localhost:{s.port}/a.jpg'], tmp_path/'to')
     assert cat.df['reason'].tolist()==['tls'] and not s.hits
 
 def test_noai_can_be_switched_off(tmp_path):
     with Server({'*': reply(jpeg, '200 OK', 'X-Robots-Tag: noimageai')}) as s:
-        assert download_posters([s.url('/a')], tmp_path/'a', allow_private=True, progress=False).df['reason'][0] == 'noai'
-        assert download_posters([s.url('/a')], tmp_path/'b', allow_private=True, noai=False, progress=False).df['status'][0] == 'ok'
+        assert fetch([s.url('/a')], tmp_path/'a').df['reason'][0] == 'noai'
+        assert fetch([s.url('/a')], tmp_path/'b', noai=False).df['status'][0] == 'ok'
 
 # ---- the guard
 @pytest.fixture
-def asyncio_loop(monkeypatch): monkeypatch.setitem(sys.modules, 'uvloop', None) # uvloop looks up names without Python's socket module, where these tests put theirs
+def asyncio_loop(monkeypatch):
+    "uvloop looks up names without Python's socket module, where these tests put theirs"
+    monkeypatch.setitem(sys.modules, 'uvloop', None)
 
 def test_private_addresses_are_refused_by_the_quicker_loop(tmp_path):
     with Server({'*': reply(jpeg)}) as s:
-        cat = download_posters([f'http://{h}:{s.port}/a.jpg' for h in ('127.0.0.1', 'localhost', '[::1]', '[::ffff:127.0.0.1]')], tmp_path, progress=False)
+        urls = [f'http://{h}:{s.port}/a.jpg' for h in ('127.0.0.1', 'localhost', '[::1]', '[::ffff:127.0.0.1]')]
+        cat = download_posters(urls, tmp_path, progress=False)
         assert set(cat.df['reason'])=={'private-address'} and not s.hits
 
 def test_private_addresses_are_refused(tmp_path, monkeypatch, asyncio_loop):
     real = socket.getaddrinfo
     monkeypatch.setattr(socket, 'getaddrinfo', lambda h, *a, **kw: real('127.0.0.1' if h=='poster.example' else h, *a, **kw))
     with Server({'*': reply(jpeg)}) as s:
-        urls = [f'http://{h}:{s.port}/a.jpg' for h in ('127.0.0.1', 'localhost', 'poster.example', '[::1]', '[::ffff:127.0.0.1]', '0.0.0.0', '[::]')]
+        hosts = '127.0.0.1', 'localhost', 'poster.example', '[::1]', '[::ffff:127.0.0.1]', '0.0.0.0', '[::]'
+        urls = [f'http://{h}:{s.port}/a.jpg' for h in hosts]
         cat = download_posters(urls, tmp_path, progress=False)
     assert set(cat.df['reason']) == {'private-address'} and not s.hits
 
 def test_every_hop_is_checked(tmp_path, monkeypatch):
-    monkeypatch.setattr(D, 'is_public', lambda a: a=='127.0.0.1') # this machine plays the internet, and its other addresses the private network
+    # this machine plays the internet, and its other addresses the private network
+    monkeypatch.setattr(net, 'is_public', lambda a: a=='127.0.0.1')
     with Server({'*': reply(jpeg)}, host='0.0.0.0') as inner, Server() as s:
-        s.routes = {'/in': go(f'http://127.0.0.2:{inner.port}/secret.jpg'), '/twice': go('/in'), '/out': go(f'http://127.0.0.1:{inner.port}/open.jpg')}
+        s.routes = {'/in': go(f'http://127.0.0.2:{inner.port}/secret.jpg'), '/twice': go('/in'),
+            '/out': go(f'http://127.0.0.1:{inner.port}/open.jpg')}
         cat = download_posters([s.url(o) for o in ('/in', '/twice', '/out')], tmp_path, progress=False)
     assert cat.df['reason'].tolist() == ['private-address', 'private-address', ''] and dict(inner.hits) == {'/open.jpg': 1}
 
 def test_a_name_that_changes_its_address(tmp_path, monkeypatch, asyncio_loop):
     real,answers = socket.getaddrinfo, iter(['127.0.0.1', '127.0.0.2'])
-    monkeypatch.setattr(D, 'is_public', lambda a: a=='127.0.0.1')
+    monkeypatch.setattr(net, 'is_public', lambda a: a=='127.0.0.1')
     monkeypatch.setattr(socket, 'getaddrinfo', lambda h, *a, **kw: real(next(answers) if h=='rebind.example' else h, *a, **kw))
     with Server({'*': reply(jpeg, '200 OK', 'Connection: close')}, host='0.0.0.0') as s:
         for i,want in enumerate(['', 'private-address']):
@@ -205,7 +235,9 @@ def test_secrets_are_never_written(tmp_path, capsys):
     async def page(w, path, n): return reply(picture(len(path)))
     with Server({'*': page}) as s:
         s.routes['/move'] = go('/moved?token=hunter2b')
-        urls = pd.DataFrame(dict(url=[s.url('/a?api_key=hunter2').replace('http://', 'http://me:hunter2@'), s.url('/b?w=5&X-Amz-Signature=hunter2a'), s.url('/move'), 'ftp://me:hunter2@e.org/', 'http://me:hunter2@:x/'],
+        named = s.url('/a?api_key=hunter2').replace('http://', 'http://me:hunter2@')
+        bad = 'ftp://me:hunter2@e.org/', 'http://me:hunter2@:x/'
+        urls = pd.DataFrame(dict(url=[named, s.url('/b?w=5&X-Amz-Signature=hunter2a'), s.url('/move'), *bad],
             source=['https://e.org/page?sid=hunter2', 'see https://e.org/#hunter', '', '', ''], title='hunter3'))
         cat = download_posters(urls, tmp_path, allow_private=True)
         assert cat.df['reason'].tolist() == ['', '', '', 'scheme', 'bad-url']
@@ -216,9 +248,10 @@ def test_secrets_are_never_written(tmp_path, capsys):
     assert 'hunter2' not in everything and 'hunter3' in everything and cat.df['source'][1] == 'see https://e.org/#hunter'
 
 # ---- resume
-def start(code, *args, **kw): return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
+def start(code, *args):
+    return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 script = '''
-import signal, sys; from genre_fastai.download import download_posters
+import signal, sys; from genre_fastai.collect.download import download_posters
 signal.signal(signal.SIGINT, signal.default_int_handler) # a shell starts jobs in the background with SIGINT ignored
 urls = [sys.argv[1]+f'/{i}.jpg' for i in range(int(sys.argv[3]))]
 try: print(download_posters(urls, sys.argv[2], allow_private=True, conns=8))
@@ -252,7 +285,7 @@ def test_killed_and_started_again(tmp_path, sig):
         assert p.returncode == (-9 if sig==signal.SIGKILL else 1) and (sig==signal.SIGKILL or err=='stopped\n')
         with open(tmp_path/'journal.jsonl', 'rb+') as f: # the death may have torn the last line
             if sig==signal.SIGKILL: f.truncate(f.seek(0, 2)-7)
-        done = {r['url'] for r in D._lines(tmp_path/'journal.jsonl')}
+        done = {r['url'] for r in journal_rows(tmp_path/'journal.jsonl')}
         assert 15 <= len(done) < n
         time.sleep(.1)
         before = s.hits.copy()
@@ -263,19 +296,19 @@ def test_killed_and_started_again(tmp_path, sig):
         assert again == {f'/{i}.jpg' for i in range(n)} - {u[len(s.url('')):] for u in done}
         assert max(s.hits.values()) <= 2
         before = s.hits.copy()
-        cat = download_posters([s.url(f'/{i}.jpg') for i in range(n)], tmp_path, allow_private=True, progress=False)
+        cat = fetch([s.url(f'/{i}.jpg') for i in range(n)], tmp_path)
         assert s.hits == before and all(p.stat().st_size==int(b) for p,b in zip(cat.files, cat.df['bytes']))
     assert not (tmp_path/'.partial').exists() and (tmp_path/'journal.jsonl').read_bytes().count(b'\n') == n
 
 def test_a_file_that_is_gone_or_short_is_fetched_again(tmp_path):
     with Server({'*': steady}) as s:
         urls = [s.url(f'/{i}.jpg') for i in range(4)]
-        cat = download_posters(urls, tmp_path, allow_private=True, progress=False)
+        cat = fetch(urls, tmp_path)
         cat.files[1].unlink()
         cat.files[2].write_bytes(b'')
-        assert download_posters(urls, tmp_path, allow_private=True, progress=False).df['sha256'].tolist() != []
+        assert fetch(urls, tmp_path).df['sha256'].tolist() != []
     assert [s.hits[f'/{i}.jpg'] for i in range(4)] == [1,2,2,1]
-    assert all(D.check_image(p.read_bytes()) for p in read_journal(tmp_path).files)
+    assert all(check_image(p.read_bytes()) for p in read_journal(tmp_path).files)
 
 def test_a_server_that_dies_half_way(tmp_path):
     n = 60
@@ -286,31 +319,58 @@ def test_a_server_that_dies_half_way(tmp_path):
             w.transport.abort()
         s.routes = {'*': dying}
         urls = [s.url(f'/{i}.jpg') for i in range(n)]
-        cat = download_posters(urls, tmp_path, allow_private=True, conns=8, progress=False)
+        cat = fetch(urls, tmp_path, conns=8)
     counts = Counter(cat.df['reason'])
     assert counts[''] >= 15 and set(counts) <= {'', 'cut', 'connect'} and len(cat) == n
     with Server({'*': steady}, port=s.port) as s2:
-        assert len(download_posters(urls, tmp_path, allow_private=True, progress=False).ok) == counts[''] and not s2.hits
-        assert len(download_posters(urls, tmp_path, allow_private=True, retry_failed=True, progress=False).ok) == n
+        assert len(fetch(urls, tmp_path).ok) == counts[''] and not s2.hits
+        assert len(fetch(urls, tmp_path, retry_failed=True).ok) == n
         assert sum(s2.hits.values()) == n-counts['']
 
 def test_a_damaged_line_costs_only_its_own_address(tmp_path):
     with Server({'*': steady}) as s:
         urls = [s.url(f'/{i}.jpg') for i in range(4)]
-        download_posters(urls, tmp_path, allow_private=True, progress=False)
+        fetch(urls, tmp_path)
         lines = (tmp_path/'journal.jsonl').read_bytes().splitlines(keepends=True)
         (tmp_path/'journal.jsonl').write_bytes(lines[0]+b'\0\0\0\n'+b'[1]\n'+b'{"url": 7}\n'+lines[2]+b''.join(lines[3:])+lines[3][:50])
-        assert len(download_posters(urls, tmp_path, allow_private=True, progress=False).ok) == 4
+        assert len(fetch(urls, tmp_path).ok) == 4
     assert sum(s.hits.values()) == 5
 
 def test_a_journal_from_a_stranger_cannot_point_outside(tmp_path):
     (outside := tmp_path/'outside.jpg').write_bytes(jpeg)
     with Server({'*': steady}) as s:
         (tmp_path/'to').mkdir()
-        (tmp_path/'to'/'journal.jsonl').write_text(json.dumps(dict(url=s.url('/1.jpg'), status='ok', file='../outside.jpg', bytes=len(jpeg)))+'\n')
+        line = dict(url=s.url('/1.jpg'), status='ok', file='../outside.jpg', bytes=len(jpeg))
+        (tmp_path/'to'/'journal.jsonl').write_text(json.dumps(line)+'\n')
         with pytest.raises(GenreError, match='leaves the folder'): read_journal(tmp_path/'to').files
-        cat = download_posters([s.url('/1.jpg')], tmp_path/'to', allow_private=True, progress=False)
+        cat = fetch([s.url('/1.jpg')], tmp_path/'to')
     assert cat.df['file'][0].startswith('images/') and outside.read_bytes()==jpeg
+
+# ---- identity
+def test_a_row_keeps_its_identity(tmp_path):
+    "Failed and tried again, with further lists, in another order, saved and read: the same address and label has the same id"
+    async def late(w, path, n): return reply(picture(int(path[1:-4]))) if path!='/2.jpg' or n>1 else reply(b'', '404 Not Found')
+    with Server({'*': late}) as s:
+        urls = pd.DataFrame(dict(url=[s.url(f'/{i}.jpg') for i in (1, 2, 3, 3)], label=['horror']*3 + ['romance']))
+        first = fetch(urls, tmp_path)
+        ids = first.df['id'].tolist()
+        assert first.df['reason'].tolist()==['', 'not-found', '', ''] and first.df['id'].is_unique
+        assert ids == row_ids(['']*4, urls['url'], urls['label'])
+        assert fetch(urls, tmp_path, retry_failed=True).df[['id','status']].values.tolist() == [[i,'ok'] for i in ids]
+        fetch([s.url(f'/{i}.jpg') for i in (9, 1, 8)], tmp_path)
+        assert fetch(urls[::-1], tmp_path).df['id'].tolist() == ids[::-1]
+    grown = read_journal(tmp_path) # in the order in which they came
+    by_key = {(u,l):i for i,u,l in grown.df[['id','url','label']].values}
+    assert [by_key[u,l] for u,l in urls[['url','label']].values] == ids and len(grown)==len(set(by_key.values()))==7
+    assert read_catalog(grown.save(tmp_path/'catalog.csv')).hash == grown.hash
+
+def test_an_identity_holds_no_secret_and_does_not_hang_on_one_word(tmp_path):
+    "Made of the address as it is written down; a column `id` of the list is kept as `list_id`"
+    with Server({'*': reply(jpeg)}) as s:
+        urls = pd.DataFrame(dict(url=[s.url('/a?token=one'), s.url('/a?token=two')], label='horror', id=['7', '7']))
+        cat = fetch(urls, tmp_path)
+    assert cat.df['id'].tolist() == row_ids(['']*2, [redact(u) for u in urls['url']], urls['label']) and cat.df['id'].is_unique
+    assert cat.df['list_id'].tolist() == ['7', '7']
 
 # ---- what the disk says
 def test_disk_full(tmp_path):
@@ -322,14 +382,16 @@ def test_disk_full(tmp_path):
         err = p.communicate()[1]
         assert p.returncode==1 and err.startswith('GenreError: Cannot write to') and 'run the same command again' in err
         assert not (tmp_path/'.partial').exists()
-        cat = download_posters([s.url(f'/{i}.jpg') for i in range(12)], tmp_path, allow_private=True, progress=False)
-    assert len(cat.ok) == 12 and all(D.check_image(p.read_bytes()) for p in cat.files)
+        cat = fetch([s.url(f'/{i}.jpg') for i in range(12)], tmp_path)
+    assert len(cat.ok) == 12 and all(check_image(p.read_bytes()) for p in cat.files)
 
 @pytest.fixture
 def small_disk(tmp_path):
     "A file system of 200 KB"
     (d := tmp_path/'disk').mkdir()
-    if not shutil.which('mount') or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=200k', 'tmpfs', d], capture_output=True).returncode: pytest.skip('a small file system cannot be mounted here')
+    mount = 'mount', '-t', 'tmpfs', '-o', 'size=200k', 'tmpfs', d
+    if not shutil.which('mount') or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip('a small file system cannot be mounted here')
     yield d
     subprocess.run(['umount', '-l', d], check=True)
 
@@ -337,12 +399,13 @@ def test_a_disk_that_is_really_full(tmp_path, small_disk):
     async def big(w, path, n): return reply(picture(int(path[1:-4]), (200,200)))
     with Server({'*': big}) as s:
         urls = [s.url(f'/{i}.jpg') for i in range(80)]
-        with pytest.raises(GenreError, match='No space left'): download_posters(urls, small_disk/'to', allow_private=True, conns=2, progress=False) # with many on the way at once, none may find room to end
+        # with many on the way at once, none may find room to end
+        with pytest.raises(GenreError, match='No space left'): fetch(urls, small_disk/'to', conns=2)
         kept = read_journal(small_disk/'to')
-        assert 0<len(kept.ok)<80 and all(D.check_image(p.read_bytes()) for p in kept.ok.files)
+        assert 0<len(kept.ok)<80 and all(check_image(p.read_bytes()) for p in kept.ok.files)
         subprocess.run(['mount', '-o', 'remount,size=20m', small_disk], check=True)
         asked = Counter(s.hits)
-        assert len(download_posters(urls, small_disk/'to', allow_private=True, progress=False).ok)==80
+        assert len(fetch(urls, small_disk/'to').ok)==80
         assert all(s.hits[f'/{i}.jpg']==asked[f'/{i}.jpg'] for i in range(80) if s.url(f'/{i}.jpg') in set(kept.ok.df['url']))
 
 def test_disk_full_in_the_middle_of_a_line(tmp_path, monkeypatch):
@@ -356,10 +419,10 @@ def test_disk_full_in_the_middle_of_a_line(tmp_path, monkeypatch):
     with Server({'*': steady}) as s:
         urls = [s.url(f'/{i}.jpg') for i in range(12)]
         with monkeypatch.context() as m:
-            m.setattr(D.os, 'write', write)
-            with pytest.raises(GenreError, match='No space left'): download_posters(urls, tmp_path, allow_private=True, progress=False)
+            m.setattr(os, 'write', write)
+            with pytest.raises(GenreError, match='No space left'): fetch(urls, tmp_path)
         assert (tmp_path/'journal.jsonl').stat().st_size == 1500
-        assert len(download_posters(urls, tmp_path, allow_private=True, progress=False).ok) == 12
+        assert len(fetch(urls, tmp_path).ok) == 12
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path/'file').write_text('')
@@ -368,12 +431,12 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         (tmp_path/'to').mkdir()
         (tmp_path/'to'/'images').write_text('')
     else: (tmp_path/'to').mkdir(mode=0o555)
-    with pytest.raises(GenreError, match='Cannot write'): download_posters(['http://127.0.0.1:1/a'], tmp_path/'to', allow_private=True, progress=False)
+    with pytest.raises(GenreError, match='Cannot write'): fetch(['http://127.0.0.1:1/a'], tmp_path/'to')
 
 # ---- lists
 def test_no_addresses(tmp_path):
     cat = download_posters([], tmp_path, progress=False)
-    assert len(cat)==0 and list(cat.df)[:3]==['file','label','url'] and repr(download_report(cat))=='no addresses'
+    assert len(cat)==0 and list(cat.df)[:4]==['id','file','label','url'] and repr(download_report(cat))=='no addresses'
     assert repr(download_posters(iter(()), tmp_path, as_catalog=False, progress=False))=='no addresses'
 
 def test_100_000_addresses(tmp_path):
@@ -386,12 +449,15 @@ def test_100_000_addresses(tmp_path):
 
 def test_labels_order_and_further_columns(tmp_path):
     with Server({'*': steady}) as s:
-        urls = pd.DataFrame([dict(url=s.url('/3.jpg'), label='horror', year=1979, title='Ünï "x"\n'), dict(url=s.url('/1.jpg'), label='romance', year=None, title='=1+1'),
-            dict(url=s.url('/3.jpg'), label='romance', year=1979, title=''), dict(url=s.url('/3.jpg'), label='horror', year=2000, title='')])
-        download_posters([s.url('/1.jpg')], tmp_path, allow_private=True, progress=False)
-        cat = download_posters(urls, tmp_path, allow_private=True, progress=False)
+        urls = pd.DataFrame([dict(url=s.url('/3.jpg'), label='horror', year=1979, title='Ünï "x"\n'),
+            dict(url=s.url('/1.jpg'), label='romance', year=None, title='=1+1'),
+            dict(url=s.url('/3.jpg'), label='romance', year=1979, title=''),
+            dict(url=s.url('/3.jpg'), label='horror', year=2000, title='')])
+        fetch([s.url('/1.jpg')], tmp_path)
+        cat = fetch(urls, tmp_path)
         assert s.hits['/3.jpg']==2 # once for each label
-    assert [(u[-5],l,y) for u,l,y in cat.df[['url','label','year']].itertuples(index=False)] == [('3','horror','1979.0'), ('1','romance',''), ('3','romance','1979.0')]
+    got = [(u[-5],l,y) for u,l,y in cat.df[['url','label','year']].itertuples(index=False)]
+    assert got == [('3','horror','1979.0'), ('1','romance',''), ('3','romance','1979.0')]
     assert cat.df['title'].tolist() == ['Ünï "x"\n', '=1+1', ''] and cat.df['file'][0]==cat.df['file'][2]
     assert len(read_journal(tmp_path)) == 4
 
@@ -406,17 +472,17 @@ def test_text_lists(tmp_path):
 
 # ---- how it runs
 def test_inside_a_running_event_loop(tmp_path):
-    async def notebook(): return download_posters([s.url('/1.jpg')], tmp_path, allow_private=True, progress=False)
+    async def notebook(): return fetch([s.url('/1.jpg')], tmp_path)
     with Server({'*': steady}) as s: assert len(asyncio.run(notebook()).ok)==1
 
 def test_connections_to_one_host(tmp_path):
-    with Server({'*': steady}) as s: download_posters([s.url(f'/{i}.jpg') for i in range(30)], tmp_path, allow_private=True, per_host=3, progress=False)
+    with Server({'*': steady}) as s: fetch([s.url(f'/{i}.jpg') for i in range(30)], tmp_path, per_host=3)
     assert s.most == 3
 
 def test_a_host_that_only_says_429(tmp_path):
     with Server({'*': reply(b'', '429 Too Many', 'Retry-After: 3600')}) as s:
         start = time.monotonic()
-        cat = download_posters([s.url(f'/{i}.jpg') for i in range(300)], tmp_path, allow_private=True, timeout=.5, per_host=8, progress=False)
+        cat = fetch([s.url(f'/{i}.jpg') for i in range(300)], tmp_path, timeout=.5, per_host=8)
     assert set(cat.df['reason']) == {'rate-limited'} and sum(s.hits.values()) <= 5*8 and 1.5 < time.monotonic()-start < 10
 
 def test_retry_after_holds_for_the_whole_host(tmp_path):
@@ -424,19 +490,21 @@ def test_retry_after_holds_for_the_whole_host(tmp_path):
     async def busy(w, path, n):
         times.append(time.monotonic())
         return reply(b'', '429 Too Many', 'Retry-After: 1') if len(times)==1 else reply(picture(int(path[1:-4])))
-    with Server({'*': busy}) as s: cat = download_posters([s.url(f'/{i}.jpg') for i in range(10)], tmp_path, allow_private=True, per_host=1, progress=False)
+    with Server({'*': busy}) as s: cat = fetch([s.url(f'/{i}.jpg') for i in range(10)], tmp_path, per_host=1)
     assert len(cat.ok)==10 and times[1]-times[0] >= .95 and len(times)==11
 
 def test_a_setting_that_passes_truncated_images(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', True)
-    with Server({'*': reply(jpeg[:len(jpeg)//2])}) as s: assert download_posters([s.url('/a')], tmp_path, allow_private=True, progress=False).df['reason'][0]=='truncated'
+    with Server({'*': reply(jpeg[:len(jpeg)//2])}) as s: assert fetch([s.url('/a')], tmp_path).df['reason'][0]=='truncated'
     assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 def test_conversion(tmp_path):
-    with Server({'/big': reply(picture(1, (300,450))), '/grey': reply(picture(1, (90,120), 'PNG', 'L')), '/small': reply(picture(2, (20,30)))}) as s:
-        cat = download_posters([s.url(o) for o in ('/big','/grey','/small')], tmp_path, allow_private=True, max_side=200, rgb=True, min_pixels=1000, progress=False)
-    assert cat.df[['width','height','mode','reason']].values.tolist() == [['133','200','RGB',''], ['90','120','RGB',''], ['','','','too-small']]
-    for p,sha in zip(cat.ok.files, cat.ok.df['sha256']): assert D.hashlib.sha256(p.read_bytes()).hexdigest()==sha and p.stem==sha[:32]
+    routes = {'/big': reply(picture(1, (300,450))), '/grey': reply(picture(1, (90,120), 'PNG', 'L')), '/small': reply(picture(2, (20,30)))}
+    with Server(routes) as s:
+        cat = fetch([s.url(o) for o in ('/big','/grey','/small')], tmp_path, max_side=200, rgb=True, min_pixels=1000)
+    got = cat.df[['width','height','mode','reason']].values.tolist()
+    assert got == [['133','200','RGB',''], ['90','120','RGB',''], ['','','','too-small']]
+    for p,sha in zip(cat.ok.files, cat.ok.df['sha256']): assert hashlib.sha256(p.read_bytes()).hexdigest()==sha and p.stem==sha[:32]
 
 def test_what_is_printed(tmp_path):
     pty = pytest.importorskip('pty')
@@ -450,18 +518,21 @@ def test_what_is_printed(tmp_path):
             while b := os.read(main, 10_000): shown += b
         assert p.wait()==0
         os.close(main)
-    assert len(out.splitlines())==2 and out.startswith('20 images stored in') and again.startswith('Nothing to fetch: the journal in') and 'all 20 addresses' in again
+    assert len(out.splitlines())==2 and out.startswith('20 images stored in')
+    assert again.startswith('Nothing to fetch: the journal in') and 'all 20 addresses' in again
     assert '█'.encode() in shown and b'0 failed' in shown and b'\r\n60 images stored in' in shown
 
 def test_report():
     r = DownloadReport({'ok': 3, 'dns': 5})
     assert r.df['result'].tolist()==['dns','ok'] and 'Check the spelling' in repr(r) and '<table' in r._repr_html_()
-    assert set(D.reasons) >= {r for _,r in faults.values()}
+    assert set(net.reasons) >= {r for _,r in faults.values()}
 
 @pytest.mark.parametrize('k', ['conns','per_host'])
 def test_no_connection_is_refused(tmp_path, k):
     with pytest.raises(GenreError, match=f'{k}=0'): download_posters(['https://a.b/1.jpg'], tmp_path, **{k: 0}, progress=False)
 
 def test_long_lists_read_as_short_ones_do(tmp_path):
-    (tmp_path/'a.txt').write_text('# horror\nnot-an-address\n'); (tmp_path/'b.csv').write_text("url,title\nnot-an-address,'=1+1\n")
-    assert [r['url'] for r in D.iter_urls(tmp_path/'a.txt')]==['not-an-address'] and [r['title'] for r in D.iter_urls(tmp_path/'b.csv')]==['=1+1']
+    (tmp_path/'a.txt').write_text('# horror\nnot-an-address\n')
+    (tmp_path/'b.csv').write_text("url,title\nnot-an-address,'=1+1\n")
+    assert [r['url'] for r in iter_urls(tmp_path/'a.txt')]==['not-an-address']
+    assert [r['title'] for r in iter_urls(tmp_path/'b.csv')]==['=1+1']

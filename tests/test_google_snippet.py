@@ -7,9 +7,12 @@ from genre_fastai.collect.google import google_snippet, google_urls
 from genre_fastai.collect.urls import read_urls
 
 pages = Path(__file__).parent/'fixtures'/'google'
-browser,driver = [next(filter(None, map(shutil.which, o)), None) for o in (('chromium', 'chromium-browser', 'google-chrome'), ('chromedriver',))]
-needs_browser = pytest.mark.skipif(not (browser and driver), reason='no chromium and chromedriver on this machine (Debian: apt-get install chromium chromium-driver)')
-flags = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-dev-shm-usage'
+programs = ('chromium', 'chromium-browser', 'google-chrome'), ('chromedriver',)
+browser,driver = [next(filter(None, map(shutil.which, o)), None) for o in programs]
+needs_browser = pytest.mark.skipif(not (browser and driver),
+    reason='no chromium and chromedriver on this machine (Debian: apt-get install chromium chromium-driver)')
+flags = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update '
+    '--disable-sync --disable-dev-shm-usage')
 
 class Site(http.server.SimpleHTTPRequestHandler):
     "The fixtures, with the Trusted Types policy as a header too; a POST is answered like a GET"
@@ -66,7 +69,9 @@ def paste(d, url, name='horror', n=200, patience=8):
     console(d, snippet.rstrip()[:-2] + f', 60, {patience});')
     wait(lambda: console(d, 'genreUrls.done'), 'the end of the snippet')
     if not console(d, 'genreUrls.rows.length'): return None
-    return wait(lambda: next(iter(d.saved.glob('*.csv')), None) if d.saved.is_dir() else None, 'the saved csv')
+    return saved_csv(d)
+
+def saved_csv(d): return wait(lambda: next(iter(d.saved.glob('*.csv')), None) if d.saved.is_dir() else None, 'the saved csv')
 
 both = ['gen1', 'gen2', 'gen3', 'gen4', 'gen5', 'gen5_saved', 'gen6', 'gen6_pairs']
 more = dict(gen2='gen2_more', gen5='gen5_more', gen6='gen6_more')
@@ -137,7 +142,7 @@ def test_stop_button_panel_and_hooks(chrome, site):
     console(chrome, "document.querySelector('#genre-urls button').click()")
     assert console(chrome, 'fetch === fetch0 && XMLHttpRequest.prototype.send === send0')
     assert console(chrome, 'genreUrls.message') == 'Stopped. Saved 6 addresses to horror.csv.'
-    assert len(read_urls(wait(lambda: next(iter(chrome.saved.glob('*.csv')), None) if chrome.saved.is_dir() else None, 'the saved csv'))) == 6
+    assert len(read_urls(saved_csv(chrome))) == 6
     console(chrome, "document.querySelector('#genre-urls button').click()")
     assert console(chrome, "document.getElementById('genre-urls')") is None
 
@@ -148,7 +153,8 @@ def test_the_page_still_gets_its_answers(chrome, site):
     console(chrome, str(google_snippet('horror', 500)))
     assert console(chrome, "fetch('gen5_more.txt').then(r => r.text()).then(t => t.length)") == len((pages/'gen5_more.txt').read_text())
     assert console(chrome, "fetch('http://127.0.0.1:1/').catch(e => e.name)") == 'TypeError'
-    assert console(chrome, """new Promise(f => { const x = new XMLHttpRequest(); x.responseType = 'arraybuffer'; x.open('GET', 'gen2_more.txt');
+    assert console(chrome, """new Promise(f => { const x = new XMLHttpRequest(); x.responseType = 'arraybuffer';
+        x.open('GET', 'gen2_more.txt');
         x.onload = () => f(x.response.byteLength); x.send(); })""") == len((pages/'gen2_more.txt').read_bytes())
     console(chrome, 'genreUrls.stop()')
     assert console(chrome, 'genreUrls.rows.length') == 4 # three from the one, and one more from the other

@@ -6,10 +6,11 @@ from torch import nn
 from genre_fastai.catalog.core import Catalog
 from genre_fastai.core import GenreError
 from genre_fastai.vision.data import get_dls
-from genre_fastai.deploy.folder import load_predictor, model_card, save_predictor
+from genre_fastai.deploy.folder import load_predictor, model_config, save_predictor
 from genre_fastai.train.learner import poster_learner
 from genre_fastai.train.recipes import train
 from genre_fastai.sample.dataset import make_sample
+from genre_fastai.vision.precision import has_bf16
 from genre_fastai.vision.weights import lite0
 
 @pytest.fixture(scope='module')
@@ -23,10 +24,11 @@ def cat(tmp_path_factory):
 def dls(cat): return get_dls(cat, bs=8, seed=1, size=64)
 
 def fit(cat, **kwargs):
-    kw = dict(arch=lite0, freeze_epochs=1, epochs=1, size=64, bs=8, precision='fp32')
+    kw = dict(recipe='stages', arch=lite0, freeze_epochs=1, epochs=1, size=64, bs=8, precision='fp32')
+    if kwargs.get('recipe', 'stages')!='stages': kw.pop('freeze_epochs')
     return train(cat, **{**kw, **kwargs})
 
-def figures(learn): return [{k:v for k,v in h.items() if k!='time'} for h in learn.history]
+def figures(learn): return [{k:v for k,v in h.items() if k!='time'} for h in learn.run_info.history]
 def same_weights(a, b): return all(torch.equal(x, y) for x,y in zip(a.model.state_dict().values(), b.model.state_dict().values()))
 
 # --- parameters, counted from the networks themselves and not by our own code
@@ -75,7 +77,7 @@ def test_trainable_parameters_of_poster_cnn(dls):
 def test_same_seed_same_figures(cat, workers):
     a,b = (fit(cat, arch='PosterCNN' if workers else lite0, seed=5, num_workers=workers, mixup=.2, label_smoothing=.1, balance=True) for _ in range(2))
     assert figures(a)==figures(b) and same_weights(a, b)
-    assert a.recipe['label_smoothing']==.1 and a.recipe['callbacks']=='MixUp'
+    assert a.run_info.settings['label_smoothing']==.1 and a.run_info.settings['callbacks']=='MixUp'
 
 # --- interrupted
 
@@ -86,7 +88,9 @@ class Stop(Callback):
     def after_pred(self):
         if self.learn.training==self.training and (self.learn.epoch,self.iter)==(self.epoch,self.batch) and not hasattr(self, 'gather_preds'): raise self.e
 
-@pytest.mark.parametrize('precision,training', [('bf16',True), ('fp32',False)])
+no_bf16 = pytest.mark.skipif(not has_bf16(), reason='this processor has no bfloat16, and would emulate it')
+
+@pytest.mark.parametrize('precision,training', [pytest.param('bf16', True, marks=no_bf16), ('fp32',True), ('fp32',False)])
 def test_interrupt_leaves_a_usable_learner(cat, capsys, precision, training):
     "The stop comes before the callback that would leave the precision has run"
     dls = get_dls(cat, bs=8, seed=1, size=64)
@@ -94,15 +98,15 @@ def test_interrupt_leaves_a_usable_learner(cat, capsys, precision, training):
     loss,cbs = learn.loss_func,len(learn.cbs)
     with pytest.raises(KeyboardInterrupt): learn.fit_stages(3, 1, cbs=[MixUp(), Stop(KeyboardInterrupt(), 1, 0, training)])
     assert 'Stopped in epoch 1 of 3' in capsys.readouterr().out
-    assert len(learn.history)==1 and learn.loss_func is loss and len(learn.cbs)==cbs and not learn.model.training
+    assert len(learn.run_info.history)==1 and learn.loss_func is loss and len(learn.cbs)==cbs and not learn.model.training
     assert not torch.is_autocast_enabled('cpu')
     assert torch.rand(2,2).mm(torch.rand(2,2)).dtype==torch.float32
     assert all(p.grad is None or not p.grad.any() for p in learn.model.parameters())
     assert all(0 < h['lr'] < 1 and 0 < h['mom'] < 1 for h in learn.opt.hypers)
-    probs = learn.predict_probs(cat.where(split='test'))
+    probs = learn.predictions(cat.where(split='test')).probs
     assert np.allclose(probs.sum(1), 1, atol=1e-4)
     learn.fit_stages(1, 1)
-    assert [h['frozen'] for h in learn.history]==[True,True,False]
+    assert [h['frozen'] for h in learn.run_info.history]==[True,True,False]
     assert len(learn.plot_history().axes)==2
 
 def test_interrupted_search_for_a_rate_changes_nothing(dls, tmp_path, monkeypatch):
@@ -116,7 +120,7 @@ def test_interrupted_search_for_a_rate_changes_nothing(dls, tmp_path, monkeypatc
 
 def test_a_rate_is_found(cat, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    learn = fit(cat, arch='PosterCNN', freeze_epochs=0, lr='find', out=tmp_path/'run')
+    learn = fit(cat, arch='PosterCNN', freeze_epochs=0, base_lr='find', out=tmp_path/'run')
     assert 0 < learn.recorder.lrs[0] < 10 and [p.name for p in tmp_path.iterdir()]==['run']
 
 # --- out of memory
@@ -144,15 +148,16 @@ from genre_fastai.all import *
 class Kill(Callback):
     order = 90 # after the checkpoint
     def after_epoch(self):
-        if len(self.learn.history)==int(sys.argv[3]): os.kill(os.getpid(), signal.SIGKILL)
-train(read_catalog(sys.argv[1]), lite0, freeze_epochs=1, epochs=3, size=64, bs=8, precision='fp32', mixup=.2, patience=3, keep_best='accuracy', out=sys.argv[2], cbs=Kill())
+        if len(self.learn.run_info.history)==int(sys.argv[3]): os.kill(os.getpid(), signal.SIGKILL)
+train(read_catalog(sys.argv[1]), 'stages', arch='tf_efficientnet_lite0', freeze_epochs=1, epochs=3, size=64, bs=8, precision='fp32', mixup=.2,
+    patience=3, keep_best='accuracy', out=sys.argv[2], cbs=Kill())
 '''
 
 class Kill(Callback):
     "Stands for the script's, because a recipe names its callbacks; counts epochs"
     epochs,stop = 0,None
     def before_epoch(self):
-        if len(self.learn.history)==Kill.stop: raise KeyboardInterrupt
+        if len(self.learn.run_info.history)==Kill.stop: raise KeyboardInterrupt
         Kill.epochs += 1
 
 kill_recipe = dict(freeze_epochs=1, epochs=3, mixup=.2, patience=3, keep_best='accuracy')
@@ -166,9 +171,9 @@ def goes_on(cat, out, whole, after):
     Kill.epochs,Kill.stop = 0,None
     on = fit(cat, **kill_recipe, out=out, resume=True, cbs=Kill())
     assert Kill.epochs==4-after
-    assert figures(on)==figures(whole) and len(on.history)==4
+    assert figures(on)==figures(whole) and len(on.run_info.history)==4
     assert same_weights(on, whole)
-    assert on.seconds>0 and [p.name for p in out.iterdir()]==['checkpoint.pth']
+    assert on.run_info.seconds>0 and [p.name for p in out.iterdir()]==['checkpoint.pth']
 
 def test_killed_run_goes_on(cat, whole, tmp_path):
     "In the middle of the unfrozen stage"
@@ -185,8 +190,8 @@ def test_run_stopped_between_the_stages_goes_on(cat, whole, tmp_path):
 def test_resume_refuses_another_run(cat, tmp_path):
     fit(cat, out=tmp_path, epochs=0)
     kw = dict(out=tmp_path, resume=True, epochs=0)
-    assert len(fit(cat, **kw).history)==1
-    for other,words in ((dict(lr=.01), 'lr is 0.01 here and 0.003 there'), (dict(arch='PosterCNN'), 'arch is PosterCNN here'), (dict(seed=7), 'seed is 7 here'), (dict(mixup=.3), 'mixup is 0.3')):
+    assert len(fit(cat, **kw).run_info.history)==1
+    for other,words in ((dict(base_lr=.01), 'base_lr is 0.01 here and 0.003 there'), (dict(arch='PosterCNN'), 'arch is PosterCNN here'), (dict(seed=7), 'seed is 7 here'), (dict(mixup=.3), 'mixup is 0.3')):
         with pytest.raises(GenreError, match=words): fit(cat, **{**kw, **other})
     relabelled = cat.assign(label=cat.df['label'].tolist()[1:]+['horror'])
     with pytest.raises(GenreError, match='catalog is'): fit(relabelled, **kw)
@@ -199,42 +204,57 @@ def test_a_full_disk_is_said(cat, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, 'save', full)
     with pytest.raises(GenreError, match='could not be written.*No space left'): fit(cat, arch='PosterCNN', freeze_epochs=0, out=tmp_path)
 
-# --- the card
+# --- the config and the card
 
-def test_card_tells_the_run(cat, tmp_path):
+def test_config_tells_the_run(cat, tmp_path):
     learn = fit(cat, seed=3, epochs=0)
-    card = json.loads((save_predictor(learn, tmp_path)/'card.json').read_text())
-    assert card['catalog']==cat.hash and card['arch']==lite0 and card['weights'].startswith('efficientnet-lite0')
-    assert card['recipe']['seed']==3 and card['recipe']['freeze_epochs']==1 and card['seconds']>0
-    assert {'python','torch','fastai','genre_fastai'} <= set(card['versions'])
-    v = card['valid']
-    assert v['n']==len(cat.where(split='valid')) and v['low']<=v['accuracy']<=v['high']
-    assert abs(v['accuracy']-learn.history[-1]['accuracy'])<1e-4
+    config = json.loads((save_predictor(learn, tmp_path)/'config.json').read_text())
+    assert config['catalog']==cat.hash and config['arch']==lite0 and config['weights'].startswith('efficientnet-lite0')
+    assert config['recipe']=='stages' and config['settings']['seed']==3 and config['settings']['freeze_epochs']==1 and config['seconds']>0
+    assert {'python','torch','fastai','genre_fastai'} <= set(config['versions'])
+    v = config['valid']
+    assert v['n']==len(cat.where(split='valid')) and v['low']<=v['accuracy']<=v['high'] and 0<v['baseline']<1
+    assert abs(v['accuracy']-learn.run_info.history[-1]['accuracy'])<1e-4
+    card = (tmp_path/'README.md').read_text()
+    assert cat.hash in card and str(v['accuracy']) in card and all(c in card for c in cat.classes)
+
+def test_saving_does_not_predict(cat, tmp_path, monkeypatch):
+    learn = fit(cat, recipe='probe', epochs=0)
+    def asked(*args, **kw): raise AssertionError('the model was asked while it was saved')
+    monkeypatch.setattr(type(learn), 'get_preds', asked)
+    monkeypatch.setattr(type(learn.model), 'forward', asked)
+    assert json.loads((save_predictor(learn, tmp_path)/'config.json').read_text())['valid']==learn.run_info.valid
+
+def same_probs(learn, path, test):
+    return np.allclose(load_predictor(save_predictor(learn, path)).predictions(test).probs, learn.predictions(test).probs, atol=1e-4)
 
 @pytest.mark.parametrize('arch', ['PosterCNN', 'resnet18'])
 def test_saved_models_say_the_same(cat, tmp_path, arch):
-    learn = fit(cat, arch=arch, weights=None, freeze_epochs=0)
-    test = cat.where(split='test')
-    assert np.allclose(load_predictor(save_predictor(learn, tmp_path)).predict_probs(test.files), learn.predict_probs(test), atol=1e-4)
+    assert same_probs(fit(cat, arch=arch, weights=None, freeze_epochs=0), tmp_path, cat.where(split='test'))
 
 def test_a_solved_head_is_saved_too(cat, tmp_path):
-    learn,test = fit(cat, probe=1e-3, epochs=0), cat.where(split='test')
-    assert len(learn.model[1])==5 and learn.linear
-    assert np.allclose(load_predictor(save_predictor(learn, tmp_path)).predict_probs(test.files), learn.predict_probs(test), atol=1e-4)
+    learn = fit(cat, recipe='probe', epochs=0)
+    assert len(learn.model[1])==5 and learn.run_info.linear
+    assert same_probs(learn, tmp_path, cat.where(split='test'))
 
-def test_a_card_of_another_network_is_said(cat, tmp_path):
-    learn = fit(cat, probe=1e-3, epochs=0)
-    card = json.loads((save_predictor(learn, tmp_path)/'card.json').read_text())
-    (tmp_path/'card.json').write_text(json.dumps(card | dict(linear=[10**9])))
-    with pytest.raises(GenreError, match='not the network that its card describes'): load_predictor(tmp_path)
+def test_a_config_of_another_network_is_said(cat, tmp_path):
+    learn = fit(cat, recipe='probe', epochs=0)
+    config = json.loads((save_predictor(learn, tmp_path)/'config.json').read_text())
+    (tmp_path/'config.json').write_text(json.dumps(config | dict(linear=[10**9])))
+    with pytest.raises(GenreError, match='not the network that its config describes'): load_predictor(tmp_path)
 
 # --- several labels
 
 def test_several_labels(cat):
     multi = Catalog(cat.df.drop(columns='label').assign(labels=[l+('|film' if i%3 else '') for i,l in enumerate(cat.df['label'])]), cat.path)
-    assert 0<=fit(multi, probe=1e-3, epochs=1).history[-1]['accuracy_multi']<=1
+    learn = fit(multi, recipe='finetune', epochs=1)
+    assert 0<=learn.run_info.history[-1]['accuracy_multi']<=1 and {'f1','auc','hamming_baseline'} <= set(model_config(learn)['valid'])
     learn = fit(multi, balance=True, epochs=0, mixup=.2)
     n,k = len(multi.where(split='train')),sum('film' in t for t in multi.where(split='train').targets)
     assert learn.loss_func.func.pos_weight[list(learn.dls.vocab).index('film')].item()==pytest.approx((n-k)/k)
-    assert {'low','f1','auc'} & set(model_card(learn)['valid'])
     with pytest.raises(GenreError, match='Label smoothing is for one label'): fit(multi, label_smoothing=.1)
+
+def test_the_default_recipe_takes_several_labels(cat, capsys):
+    multi = Catalog(cat.df.drop(columns='label').assign(labels=cat.df['label']), cat.path)
+    learn = fit(multi, recipe='auto', epochs=1)
+    assert 'F1' in learn.run_info.kept and learn.run_info.settings['kept'] in ('probe','finetune')

@@ -29,9 +29,9 @@ def test_lessons_define_nothing_to_copy(p):
 
 @pytest.mark.parametrize('p', lessons, **ids)
 def test_every_exercise_has_a_check(p):
-    from genre_fastai.course.exercises import _checks
+    from genre_fastai.course.exercises import checks
     asked = re.findall(r"check\('([\d.]+)'", '\n'.join(cells(p, 'code')))
-    assert asked and asked==[k for k in sorted(_checks) if k.startswith(f'{int(p.stem[:2])}.')]
+    assert asked and asked==[k for k in sorted(checks) if k.startswith(f'{int(p.stem[:2])}.')]
 
 @pytest.fixture(scope='module')
 def got(tmp_path_factory):
@@ -57,19 +57,16 @@ def test_exercises_of_lesson_1(got):
 def test_exercises_of_lesson_2(got):
     from genre_fastai.all import RandomSplitter, range_of
     from genre_fastai.catalog.build import build_catalog
-    from genre_fastai.catalog.duplicates import find_duplicates
     from genre_fastai.vision.data import get_dls
-    from genre_fastai.catalog.splits import leaks, split
-    from genre_fastai.catalog.verify import verify
     from genre_fastai.course.exercises import check
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # few films
         assert check('2.1', build_catalog(got, policy=dict(grey='drop'), progress=False))
         cat = build_catalog(got, progress=False)
-        fair = split(cat, test=.3, freeze=False)
+        fair = cat.split(test=.3, freeze=False)
     assert check('2.2', fair)
-    whole = verify(got, progress=False)
+    whole = got.verify(progress=False)
     _,valid = RandomSplitter(.2, seed=1)(range_of(whole.df))
     careless = whole.assign(split=['valid' if i in set(valid) else 'train' for i in range(len(whole))])
-    assert check('2.3', leaks(careless, find_duplicates(whole, progress=False)))
+    assert check('2.3', careless.leaks(whole.find_duplicates(progress=False)))
     assert check('2.4', get_dls(fair, bs=4, size=128, method='pad'))

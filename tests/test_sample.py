@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 from genre_fastai.catalog.core import Catalog
 from genre_fastai.core import GenreError
-from genre_fastai.sample.drawing import parts, words
-from genre_fastai.sample.drawing import *
+from genre_fastai.sample.drawing import genres, parts, words
 from genre_fastai.sample.dataset import *
 from genre_fastai.sample.site import *
 from genre_fastai.collect.google import google_urls
@@ -27,7 +26,7 @@ def get(url):
     with urlopen(url, timeout=10) as r: return r.read()
 
 def test_same_bytes_in_another_process(truth, tmp_path):
-    code = 'import sys; from genre_fastai.sample import make_sample; make_sample(sys.argv[1], n=60, seed=3)'
+    code = 'import sys; from genre_fastai.sample.dataset import make_sample; make_sample(sys.argv[1], n=60, seed=3)'
     subprocess.run([sys.executable, '-c', code, str(tmp_path/'s')], check=True, env={**os.environ, 'PYTHONHASHSEED':'7'})
     assert digest(tmp_path/'s')==digest(truth.path)
 

@@ -38,7 +38,8 @@ class StandIn:
         self.srv.shutdown()
         self.srv.server_close()
 
-def film(i, **kw): return dict(id=i, title=f'Film {i}', genre_ids=[27, 53], poster_path=f'/p{i}.jpg', release_date='1999-03-31', overview='=1+1', **kw)
+def film(i, **kw):
+    return dict(id=i, title=f'Film {i}', genre_ids=[27, 53], poster_path=f'/p{i}.jpg', release_date='1999-03-31', overview='=1+1', **kw)
 
 @pytest.fixture
 def tmdb(monkeypatch):
@@ -49,22 +50,25 @@ def tmdb(monkeypatch):
         films[3]['poster_path'] = None
         return dict(page=n, results=films, total_pages=3, total_results=60)
     with StandIn() as s:
-        s.answers = {'/3/configuration': dict(images=dict(secure_base_url='https://images.example.com/t/p/', poster_sizes=['w92', 'w342', 'original'])),
+        images = dict(secure_base_url='https://images.example.com/t/p/', poster_sizes=['w92', 'w342', 'original'])
+        s.answers = {'/3/configuration': dict(images=images),
             '/3/genre/movie/list': dict(genres=[dict(id=27, name='Horror'), dict(id=53, name='Thriller')]), '/3/discover/movie': page,
             '/3/movie/7': {**film(7), 'imdb_id': 'tt0000007', 'genres': [dict(id=27, name='Horror')]}}
         s.base = s.url + '/3'
         yield s
 
-@pytest.mark.filterwarnings('ignore::genre_fastai.urls.UrlWarning')
+@pytest.mark.filterwarnings('ignore::genre_fastai.collect.urls.UrlWarning')
 def test_discover(tmdb):
     "Pages until there are enough posters; films without one are named"
     bad = []
     df = tmdb_urls(genre='horror', n=30, bad=bad, base=tmdb.base, primary_release_year=1999)
     assert len(df)==30 and df['rank'].tolist() == [str(i+1) for i in range(30)] and set(df['label']) == {'horror'}
-    assert df.loc[0, ['url', 'source', 'year', 'genres', 'tmdb_id']].tolist() == ['https://images.example.com/t/p/w342/p1.jpg', 'https://www.themoviedb.org/movie/1', '1999', 'Horror|Thriller', '1']
+    want = ['https://images.example.com/t/p/w342/p1.jpg', 'https://www.themoviedb.org/movie/1', '1999', 'Horror|Thriller', '1']
+    assert df.loc[0, ['url', 'source', 'year', 'genres', 'tmdb_id']].tolist() == want
     assert list(df)[:6] == url_columns and [o['line'] for o in bad] == ['id 4', 'id 24']
     asked = [q for p,q,*_ in tmdb.asked if p=='/3/discover/movie']
-    assert [q['page'] for q in asked] == [['1'], ['2']] and all(q['with_genres']==['27'] and q['primary_release_year']==['1999'] for q in asked)
+    assert [q['page'] for q in asked] == [['1'], ['2']]
+    assert all(q['with_genres']==['27'] and q['primary_release_year']==['1999'] for q in asked)
     assert len(tmdb_urls(n=1000, base=tmdb.base)) == 57
 
 def test_by_id(tmdb):
@@ -91,7 +95,8 @@ def test_keeps_its_pace(tmdb):
     times = [t for *_,t in tmdb.asked]
     assert len(times)==6 and times[-1]-times[0] >= 5/30*.9
 
-@pytest.mark.parametrize('fault,match', [((401, {}, dict(status_code=7)), 'refuses the key'), ((422, {}, {}), 'status 422'), ((302, {'Location': 'http://127.0.0.1:1/'}, {}), 'status 302'), (('cut', {}, None), 'no usable answer')])
+@pytest.mark.parametrize('fault,match', [((401, {}, dict(status_code=7)), 'refuses the key'), ((422, {}, {}), 'status 422'),
+    ((302, {'Location': 'http://127.0.0.1:1/'}, {}), 'status 302'), (('cut', {}, None), 'no usable answer')])
 def test_the_key_stays_secret(tmdb, caplog, capsys, monkeypatch, fault, match):
     "Neither message, traceback, log nor table shows the key, whatever goes wrong"
     monkeypatch.setattr(time, 'sleep', lambda s: None)
@@ -124,19 +129,22 @@ def duck(monkeypatch):
     client = pytest.importorskip('ddgs.http_client', reason='ddgs is not installed (pip install "genre_fastai[duckduckgo]")').HttpClient
     with StandIn() as s:
         def images(q):
-            start = int(q.get('s', ['0'])[0])
-            return dict(results=[dict(image=f'https://img.example.com/{i}%20{q["q"][0][:6]}.jpg?a=1&b=2', thumbnail='https://thumbs.example.com/t', url=f'https://films.example.com/{i}',
-                                      title=f'Film {i}', width=1000+i, height=1500, source='Bing') for i in range(start, min(start+100, 230))])
+            start,word = int(q.get('s', ['0'])[0]), q['q'][0][:6]
+            def result(i): return dict(image=f'https://img.example.com/{i}%20{word}.jpg?a=1&b=2', thumbnail='https://thumbs.example.com/t',
+                url=f'https://films.example.com/{i}', title=f'Film {i}', width=1000+i, height=1500, source='Bing')
+            return dict(results=[result(i) for i in range(start, min(start+100, 230))])
         s.answers = {'': b'<script>vqd="4-123"</script>', '/': b'<script>vqd="4-123"</script>', '/i.js': images}
         real = client.request
-        monkeypatch.setattr(client, 'request', lambda self, method, url, **kw: real(self, method, url.replace('https://duckduckgo.com', s.url), **kw))
+        def request(self, method, url, **kw): return real(self, method, url.replace('https://duckduckgo.com', s.url), **kw)
+        monkeypatch.setattr(client, 'request', request)
         yield s
 
 def test_duckduckgo(duck):
     "Addresses and order stay as they came"
     df = duckduckgo_urls('horror movie poster', 'horror', n=150, wait=0)
     assert len(df)==150 and df['rank'].tolist() == [str(i+1) for i in range(150)]
-    assert df.loc[149].tolist() == ['https://img.example.com/149%20horror.jpg?a=1&b=2', 'horror', '150', '1149', '1500', 'https://films.example.com/149', 'Film 149']
+    url,page = 'https://img.example.com/149%20horror.jpg?a=1&b=2', 'https://films.example.com/149'
+    assert df.loc[149].tolist() == [url, 'horror', '150', '1149', '1500', page, 'Film 149']
     asked = [q for p,q,*_ in duck.asked if p=='/i.js']
     assert len(asked)==2 and asked[0]['vqd']==['4-123'] and asked[0]['q']==['horror movie poster']
 
@@ -145,7 +153,8 @@ def test_duckduckgo_refuses_and_is_asked_again(duck):
     duck.faults = [token, (403, {}, b''), token, (200, {}, dict(results=[])), token, (200, {}, b'not json'), (200, {}, b'no token')]
     assert len(duckduckgo_urls('horror', n=50, wait=0)) == 50
     duck.faults = [token, (403, {}, b'')]*9
-    with pytest.raises(GenreError, match=r'nothing for .horror. in 3 tries; the last was a refused request.*google_snippet'): duckduckgo_urls('horror', retries=2, wait=0)
+    with pytest.raises(GenreError, match=r'nothing for .horror. in 3 tries; the last was a refused request.*google_snippet'):
+        duckduckgo_urls('horror', retries=2, wait=0)
 
 def test_duckduckgo_ends(duck):
     "All there is, when that is less than was wanted"

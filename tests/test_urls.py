@@ -1,21 +1,21 @@
-"The list readers of genre_fastai.urls: properties over any input, and hostile ones by name"
+"The readers of lists of genre_fastai.collect: properties over any input, and hostile ones by name"
 import csv, io, json, warnings
 from pathlib import Path
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from genre_fastai import urls as U
-from genre_fastai.core import GenreError, _escape
+from genre_fastai.core import GenreError, escape_cell, unescape_cell
 from genre_fastai.collect.urls import *
 from genre_fastai.collect.google import *
 from genre_fastai.collect.providers import *
 
-pytestmark = pytest.mark.filterwarnings('ignore::genre_fastai.urls.UrlWarning')
+pytestmark = pytest.mark.filterwarnings('ignore::genre_fastai.collect.urls.UrlWarning')
 fixtures = Path(__file__).parent/'fixtures'/'google'
 quick = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 # addresses as lists have them: commas, queries, quotes, escapes, letters of any kind
-part = st.text(st.characters(codec='utf-8', categories=['L', 'N'], include_characters="-_.~%!$&'()*+,;=:@|"), min_size=1, max_size=12).map(lambda s: s.rstrip(',;') or 'x')
+letters = st.characters(codec='utf-8', categories=['L', 'N'], include_characters="-_.~%!$&'()*+,;=:@|")
+part = st.text(letters, min_size=1, max_size=12).map(lambda s: s.rstrip(',;') or 'x')
 addresses = st.builds(lambda scheme, host, path, q: f'{scheme}://{host}.example.com/{path}' + (f'?{q}' if q else ''),
     st.sampled_from(['http', 'https', 'HTTPS']), st.from_regex(r'[a-z0-9]{1,8}', fullmatch=True), part, st.one_of(st.just(''), part))
 text = st.text(st.characters(codec='utf-8', exclude_characters='\0'), max_size=20)
@@ -23,7 +23,8 @@ text = st.text(st.characters(codec='utf-8', exclude_characters='\0'), max_size=2
 def unique(xs): return list(dict.fromkeys(xs))
 
 @quick
-@given(st.lists(addresses, min_size=1, max_size=8), st.sampled_from(['\n', '\r\n', '\r']), st.booleans(), st.sampled_from(['', 'url', 'Poster', 'some header']), st.booleans())
+@given(st.lists(addresses, min_size=1, max_size=8), st.sampled_from(['\n', '\r\n', '\r']), st.booleans(),
+    st.sampled_from(['', 'url', 'Poster', 'some header']), st.booleans())
 def test_one_address_a_line(tmp_path, xs, eol, bom, header, quoted):
     "Any line ends, a byte-order mark, blank lines, quotes, a header or none: the same addresses"
     lines = ([header] if header else ['']) + [f'"{x}"' if quoted else x for x in xs] + ['', '  ']
@@ -31,7 +32,8 @@ def test_one_address_a_line(tmp_path, xs, eol, bom, header, quoted):
     assert read_urls(tmp_path/'l.txt', label='horror')['url'].tolist() == unique(xs)
 
 @quick
-@given(st.lists(st.tuples(addresses, text), min_size=1, max_size=6), st.sampled_from(',;\t'), st.sampled_from(['url', 'Poster', 'LINK', 'image']), st.sampled_from(['\n', '\r\n']))
+@given(st.lists(st.tuples(addresses, text), min_size=1, max_size=6), st.sampled_from(',;\t'),
+    st.sampled_from(['url', 'Poster', 'LINK', 'image']), st.sampled_from(['\n', '\r\n']))
 def test_a_csv_of_any_kind(tmp_path, rows, delim, name, eol):
     "Whatever a spreadsheet writes beside the addresses comes back as it was"
     out = io.StringIO(newline='')
@@ -40,7 +42,7 @@ def test_a_csv_of_any_kind(tmp_path, rows, delim, name, eol):
     (tmp_path/'l.csv').write_bytes(out.getvalue().encode())
     df = read_urls(tmp_path/'l.csv')
     first = {u:t for u,t in reversed(rows)}
-    assert dict(zip(df['url'], df['Title'])) == {u:U._unescape(t) for u,t in first.items()}
+    assert dict(zip(df['url'], df['Title'])) == {u:unescape_cell(t) for u,t in first.items()}
 
 @quick
 @given(st.lists(st.tuples(addresses, text, text), min_size=1, max_size=6))
@@ -72,7 +74,7 @@ def test_clean_url(s):
 def test_escapes_of_any_depth(s, depth):
     t = s
     for _ in range(depth): t = json.dumps(t)[1:-1]
-    assert U._plain(t) == s
+    assert unescape_script(t) == s
 
 @quick
 @given(st.sampled_from(sorted(fixtures.glob('*.html'))), st.integers(0, 5000), st.integers(0, 400), st.text(max_size=5))
@@ -107,7 +109,9 @@ def test_a_single_file_page(tmp_path):
     (tmp_path/'p.mhtml').write_bytes(m.as_bytes())
     assert google_urls(tmp_path/'p.mhtml')['url'].tolist() == google_urls(fixtures/'gen5.html')['url'].tolist()
 
-@pytest.mark.parametrize('unit', ['\\', '\\u003d', '["https://x/', '"id",["https://x.example.com/a",1,2],', 'imgres?', 'imgres?imgurl=http://x&', '{"ou":"http://x/', '<a href="https://x.example.com/"><div data-id="1">', '"2003":[', '["https://x.example.com/' + 'a.'*500])
+@pytest.mark.parametrize('unit', ['\\', '\\u003d', '["https://x/', '"id",["https://x.example.com/a",1,2],', 'imgres?',
+    'imgres?imgurl=http://x&', '{"ou":"http://x/', '<a href="https://x.example.com/"><div data-id="1">', '"2003":[',
+    '["https://x.example.com/' + 'a.'*500])
 def test_a_hostile_page_ends(unit):
     "Half a megabyte of what each pattern begins with: read in passing, not to the end of days"
     try: google_urls(unit*(500_000//len(unit)) + '\n')
@@ -121,15 +125,18 @@ def test_sizes_are_capped(tmp_path):
 
 def test_bad_lines_are_named(tmp_path):
     p = tmp_path/'l.csv'
-    p.write_text('# mine\nurl,label\nhttps://a.example.com/1.jpg,horror\nfile:///etc/passwd,horror\n\nhttps://b.example.com/x,y.jpg,horror\n"https://c.example.com/\n2.jpg",horror\n,horror\nhttps://me:secret@\n')
+    p.write_text('# mine\nurl,label\nhttps://a.example.com/1.jpg,horror\nfile:///etc/passwd,horror\n\n'
+        'https://b.example.com/x,y.jpg,horror\n"https://c.example.com/\n2.jpg",horror\n,horror\nhttps://me:secret@\n')
     bad = []
     with pytest.warns(UrlWarning, match='5 kept out.*at line 4, 6, 7, 9, 10'): df = read_urls(p, bad=bad)
     assert len(df)==1
     assert [(o['line'], o['reason'].split(' ')[0]) for o in bad] == [('4', 'does'), ('6', '3'), ('7', 'holds'), ('9', 'no'), ('10', 'the')]
     assert 'secret' not in str(bad)
 
-@pytest.mark.parametrize('text,match', [('', 'is empty'), ('\n\n# x\n', 'is empty'), ('url\n', 'no web address'), ('url,title,title\nhttps://a.example.com/1,b,c\n', 'several columns'),
-    ('url,title\nhttps://a.example.com/1,"never closed\n', 'line 2.*quotes'), ('title,cover\nAlien,https://a.example.com/1.jpg\n', 'no web address.*column `url`'),
+@pytest.mark.parametrize('text,match', [('', 'is empty'), ('\n\n# x\n', 'is empty'), ('url\n', 'no web address'),
+    ('url,title,title\nhttps://a.example.com/1,b,c\n', 'several columns'),
+    ('url,title\nhttps://a.example.com/1,"never closed\n', 'line 2.*quotes'),
+    ('title,cover\nAlien,https://a.example.com/1.jpg\n', 'no web address.*column `url`'),
     ('https://a.example.com/1.jpg,https://a.example.com/2.jpg\n', 'several values on a line')])
 def test_refused(tmp_path, text, match):
     (tmp_path/'l.csv').write_text(text)
@@ -149,8 +156,8 @@ def test_kaggle_columns(tmp_path):
 
 def test_kaggle_shared_links(tmp_path):
     "The same film twice is a repeat; two films with one link are not"
-    row = lambda i, p: f'{i},http://films.example.com/{i},Heat ({i}),7,Crime|Drama,{p}'
-    (tmp_path/'k.csv').write_text('imdbId,Imdb Link,Title,IMDB Score,Genre,Poster\n' + '\n'.join([row(1986, 'https://a.example.com/h.jpg'), row(1995, 'https://a.example.com/h.jpg'), row(1986, 'https://a.example.com/h.jpg')]) + '\n')
+    def row(i): return f'{i},http://films.example.com/{i},Heat ({i}),7,Crime|Drama,https://a.example.com/h.jpg'
+    (tmp_path/'k.csv').write_text('\n'.join(['imdbId,Imdb Link,Title,IMDB Score,Genre,Poster', *map(row, (1986, 1995, 1986)), '']))
     bad = []
     assert kaggle_movie_genre(tmp_path/'k.csv', bad=bad)['year'].tolist() == ['1986', '1995']
     assert bad[0]['line']=='4' and bad[0]['reason']=='repeats line 2'
@@ -163,7 +170,8 @@ def test_merge(tmp_path):
     assert len(keep)==6 and keep['rank'].tolist() == ['1', '2', '3', '1', '9', '2']
     assert url_conflicts(keep)['labels'].tolist() == ['horror|romance']*2
     assert merge_urls(a, b, conflicts='drop')['url'].str[-1].tolist() == ['1', '4']
-    assert merge_urls(a, b, conflicts='best')[['url', 'label']].values.tolist() == [[f'https://a.example.com/{i}', l] for i,l in ((1, 'horror'), (2, 'horror'), (3, 'romance'), (4, 'romance'))]
+    best = merge_urls(a, b, conflicts='best')
+    assert [(u[-1], l) for u,l in best[['url', 'label']].values] == [('1', 'horror'), ('2', 'horror'), ('3', 'romance'), ('4', 'romance')]
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         assert len(merge_urls(a)) == 3 and len(url_conflicts(a)) == 0

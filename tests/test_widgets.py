@@ -5,37 +5,44 @@ from PIL import Image
 from genre_fastai.clean.decisions import CleaningSession, replay
 from genre_fastai.catalog.core import Catalog
 from genre_fastai.core import GenreError
-from genre_fastai.clean.widget import ImageCleaner, Thumbs, dls_catalog
+from genre_fastai.clean.widget import ImageCleaner, Thumbs, items_catalog
+from genre_fastai.predictions import Predictions
 from labsite import Page, browser, chromium, driver, missing, notebook, server, wait
 
 classes = ['horror', 'romance', 'superhero']
 
 def posters(path, n=60, **cols):
-    "Plain pictures, their catalog with a split, and a suggestion for every third row that is no test row"
+    "Plain pictures, their catalog with a split, and an issue of every third row that is no test row"
     (path/'images').mkdir(parents=True, exist_ok=True)
     for i in range(n): Image.new('RGB', (80,120), (i*37%256, i*91%256, i*53%256)).save(path/f'images/{i:03d}.jpg')
-    cat = Catalog(dict(file=[f'images/{i:03d}.jpg' for i in range(n)], label=[classes[i%3] for i in range(n)], split=[('train','train','valid','test')[i%4] for i in range(n)],
-                       url=[f'https://example.com/{i}' for i in range(n)], **cols), path)
+    split = [('train','train','valid','test')[i%4] for i in range(n)]
+    cols = dict(label=[classes[i%3] for i in range(n)], split=split, url=[f'https://example.com/{i}' for i in range(n)], **cols)
+    cat = Catalog(dict(file=[f'images/{i:03d}.jpg' for i in range(n)], **cols), path)
     odd = cat[[i%3==0 and s!='test' for i,s in enumerate(cat.df['split'])]].df
-    return cat, pd.DataFrame(dict(file=odd['file'], action='relabel', suggested='romance', reason='confident learning', prob=.9, prob_label=.05))
+    fix = dict(action='relabel', suggested='romance', other='', reason='confident learning', prob=.9, prob_label=.05)
+    return cat, pd.DataFrame(dict(id=odd['id'], file=odd['file'], **fix))
 
 def said(w, ask, **m): return w.answer(dict(ask=ask, **m))[0]
+def id_of(cat, i): return cat.df['id'][cat.df['file'].tolist().index(f'images/{i:03d}.jpg')]
 
 # ---- without a browser
 def test_two_widgets_on_one_journal(tmp_path):
     cat,sugg = posters(tmp_path)
     a,b = (ImageCleaner(cat, tmp_path/'j.jsonl', sugg) for _ in range(2))
-    f,g = sugg['file'][:2]
-    said(a, 'mark', file=f, action='delete'); said(b, 'mark', file=g, action='keep'); said(a, 'mark', file=f, action='relabel', label='romance')
-    for w in (a, b): assert said(w, 'page', fresh=True)['counts'] | dict(left=0) == dict(keep=1, delete=0, relabel=1, add_label=0, remove_label=0, copy_of=0, left=0)
-    assert {r['file']:r['state']['labels'] for r in said(b, 'page')['rows']}[f]==['romance']
+    f,g = sugg['id'][:2]
+    said(a, 'mark', id=f, action='delete')
+    said(b, 'mark', id=g, action='keep')
+    said(a, 'mark', id=f, action='relabel', label='romance')
+    want = dict(keep=1, delete=0, relabel=1, add_label=0, remove_label=0, copy_of=0, left=0)
+    for w in (a, b): assert said(w, 'page', fresh=True)['counts'] | dict(left=0) == want
+    assert {r['id']:r['state']['labels'] for r in said(b, 'page')['rows']}[f]==['romance']
     assert a.session.apply().to_csv()==replay(cat, tmp_path/'j.jsonl').to_csv()
 
 def test_no_page_and_no_picture_is_kept_in_the_state(tmp_path):
     cat,sugg = posters(tmp_path)
     w = ImageCleaner(cat, tmp_path/'j.jsonl', sugg)
     before = json.dumps(w.get_state(), default=str)
-    for p in range(3): said(w, 'pictures', files=[r['file'] for r in said(w, 'page', page=p)['rows']])
+    for p in range(3): said(w, 'pictures', ids=[r['id'] for r in said(w, 'page', page=p)['rows']])
     after = json.dumps(w.get_state(), default=str)
     assert after==before and len(after) < 60_000
     assert 'images/' not in after.replace('image/jpeg', '')
@@ -48,38 +55,47 @@ def test_memory_does_not_grow_with_the_pages(tmp_path):
 
 def test_hostile_catalog(tmp_path):
     cat,_ = posters(tmp_path, 8)
-    cat = cat.assign(url=['javascript:alert(1)', 'data:text/html,x', ' https://a.b', 'HTTPS://a.b', '', 'file:///etc/passwd', '//a.b', 'http://a.b'])
+    urls = ['javascript:alert(1)', 'data:text/html,x', ' https://a.b', 'HTTPS://a.b', '', 'file:///etc/passwd', '//a.b', 'http://a.b']
+    cat = cat.assign(url=urls)
     (tmp_path/'images/001.jpg').write_bytes(b'<html>no</html>')
     (tmp_path/'images/002.jpg').unlink()
     w = ImageCleaner(cat, tmp_path/'j.jsonl')
     assert [r['url'] for r in said(w, 'page')['rows']]==['', '', '', 'HTTPS://a.b', '', '', '', 'http://a.b']
-    r,buffers = w.answer(dict(ask='pictures', files=cat.df['file'][:4].tolist()))
-    assert {f: why.split(':')[0] for f,why in r['errors'].items()}=={'images/001.jpg': 'html', 'images/002.jpg': 'missing'} and r['files']==['images/000.jpg', 'images/003.jpg'] and len(buffers)==2
+    ids = cat.df['id'][:4].tolist()
+    r,buffers = w.answer(dict(ask='pictures', ids=ids))
+    assert {o: why.split(':')[0] for o,why in r['errors'].items()}=={ids[1]: 'html', ids[2]: 'missing'}
+    assert r['ids']==[ids[0], ids[3]] and len(buffers)==2
 
-@pytest.mark.parametrize('m', [3, None, [], {}, dict(ask=3), dict(ask='page', filters=dict(nothing=1)), dict(ask='page', page='x'), dict(ask='mark'), dict(ask='mark', file=['a'], action='keep'), dict(ask='pictures'),
-    dict(ask='mark', file='images/000.jpg', action='copy_of', other='images/000.jpg'), dict(ask='mark', file='images/000.jpg', action='relabel')], ids=str)
+first = Catalog(dict(file=['images/000.jpg'], label='')).df['id'][0]
+
+@pytest.mark.parametrize('m', [3, None, [], {}, dict(ask=3), dict(ask='page', filters=dict(nothing=1)), dict(ask='page', page='x'),
+    dict(ask='mark'), dict(ask='mark', id=['a'], action='keep'), dict(ask='mark', id='images/000.jpg', action='keep'), dict(ask='pictures'),
+    dict(ask='mark', id=first, action='copy_of', other=first), dict(ask='mark', id=first, action='relabel')], ids=str)
 def test_bad_messages_are_answered(tmp_path, m):
     cat,_ = posters(tmp_path, 8)
+    assert first==id_of(cat, 0)
     w = ImageCleaner(cat, tmp_path/'j.jsonl')
     assert w.answer(m)[0]['tell']=='error' and w.answer(m)[0]['error']
     assert said(w, 'page')['counts']['left']==6
 
 def test_suggested_pairs(tmp_path):
     cat,_ = posters(tmp_path, 8)
-    sugg = pd.DataFrame(dict(file=['images/004.jpg','images/005.jpg'], action=['copy_of','delete'], suggested=['images/001.jpg',''], reason=['near duplicate','blurry']))
+    ids = [id_of(cat, i) for i in (4,5,1)]
+    sugg = pd.DataFrame(dict(id=ids[:2], action=['copy_of','delete'], suggested='', other=[ids[2],''], reason=['near duplicate','blurry']))
     w = ImageCleaner(cat, tmp_path/'j.jsonl', sugg)
     row, = said(w, 'page', view='pairs')['rows']
     assert (row['a']['file'], row['b']['file'])==('images/001.jpg', 'images/004.jpg')
+    assert row['b']['fix']==dict(action='copy_of', label='', other=ids[2], name='001.jpg')
     assert said(w, 'open')['reasons']==['blurry', 'near duplicate'] and said(w, 'page', filters=dict(reason='blurry'))['total']==1
 
 def test_several_labels_and_predictions(tmp_path):
     cat,_ = posters(tmp_path, 6)
     cat = Catalog(cat.df.drop(columns='label').assign(labels=['a|b','b','','a','c|a','c']), tmp_path)
     p = np.array([[.9,.2,.1],[.6,.7,.1],[.1,.1,.2],[.9,.1,.1],[.4,.1,.9],[.2,.1,.6]])
-    w = ImageCleaner(cat, tmp_path/'j.jsonl', interp=types.SimpleNamespace(cat=cat, probs=p, vocab=['a','b','c']))
+    w = ImageCleaner(cat, tmp_path/'j.jsonl', interp=Predictions(cat, p, ['a','b','c']))
     rows = {r['file'][-7:-4]:r for r in said(w, 'page')['rows']}
     assert [rows[f'00{i}']['pred'] for i in range(6)]==['a', 'a|b', '', 'a', 'c', 'c']
-    assert [rows[f'00{i}'][k] for i,k in ((0,'prob_label'), (1,'prob'), (2,'prob'))]==[.2, .6, .2]
+    assert [rows[f'00{i}'][k] for i,k in ((0,'prob_label'), (1,'prob'), (2,'prob'))]==[.2, .6, None] # a row without a label is shown, but not judged
     assert rows['000']['n']==1 # the label b with 20 % has the highest loss
     assert said(w, 'page', filters=dict(label='a'))['total']==3
 
@@ -90,20 +106,26 @@ def test_in_place_of_fastais(tmp_path, multi):
     from genre_fastai.clean.widget import ImageClassifierCleaner
     cat,_ = posters(tmp_path, 12)
     labels = {str(f):(t + ['dark'] if multi else t[0]) for f,t in zip(cat.files, cat.targets)}
-    dls = DataBlock((ImageBlock, MultiCategoryBlock if multi else CategoryBlock), get_y=lambda o: labels[str(o)], splitter=RandomSplitter(seed=1), item_tfms=Resize(32)).dataloaders(list(cat.files), bs=4, num_workers=0)
-    made = dls_catalog(dls)
-    assert made.multi==multi and {str(f):sorted(t) for f,t in zip(made.files, made.targets)}=={f:sorted([t] if isinstance(t, str) else t) for f,t in labels.items()}
+    block = ImageBlock, MultiCategoryBlock if multi else CategoryBlock
+    db = DataBlock(block, get_y=lambda o: labels[str(o)], splitter=RandomSplitter(seed=1), item_tfms=Resize(32))
+    dls = db.dataloaders(list(cat.files), bs=4, num_workers=0)
+    made = items_catalog(dls)
+    assert made.multi==multi
+    want = {f:sorted(t if multi else [t]) for f,t in labels.items()}
+    assert {str(f):sorted(t) for f,t in zip(made.files, made.targets)}==want
     learn = Learner(dls, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, dls.c)), path=tmp_path)
     c = ImageClassifierCleaner(learn, max_n=5)
-    f = c.rows['file'].tolist()
-    said(c, 'mark', file=f[7], action='delete')
-    said(c, 'mark', file=f[2], action='add_label' if multi else 'relabel', label='horror' if 'horror' not in c.row(2)['was'] else 'romance')
+    ids = c.rows['id'].tolist()
+    said(c, 'mark', id=ids[7], action='delete')
+    said(c, 'mark', id=ids[2], action='add_label' if multi else 'relabel', label='horror' if 'horror' not in c.row(2)['was'] else 'romance')
     assert c.delete()==[7] and [i for i,_ in c.change()]==[2] and c.fns[7].is_file()
     assert len(said(c, 'page')['rows'])==5 and (tmp_path/'cleaning.jsonl').is_file()
-    with pytest.raises(GenreError, match='not image files'): dls_catalog(types.SimpleNamespace(train_ds=types.SimpleNamespace(items=[1]), valid_ds=types.SimpleNamespace(items=[])))
+    odd = types.SimpleNamespace(train_ds=types.SimpleNamespace(items=[1]), valid_ds=types.SimpleNamespace(items=[]))
+    with pytest.raises(GenreError, match='not image files'): items_catalog(odd)
 
 # ---- in a browser
-needs_browser = pytest.mark.skipif(not (browser and driver), reason='no chromium and chromedriver on this machine (Debian: apt-get install chromium chromium-driver)')
+no_browser = 'no chromium and chromedriver on this machine (Debian: apt-get install chromium chromium-driver)'
+needs_browser = pytest.mark.skipif(not (browser and driver), reason=no_browser)
 needs_lab = pytest.mark.skipif(bool(missing), reason=f'{", ".join(missing)} not installed (pip install "genre_fastai[dev,lab]")')
 
 cells = ['''import pandas as pd
@@ -112,7 +134,8 @@ from genre_fastai.catalog.core import *
 from genre_fastai.clean.widget import *
 cat = read_catalog('catalog.csv')
 sugg = pd.read_csv('sugg.csv')
-pairs = pd.DataFrame(dict(file_a=['images/001.jpg'], file_b=['images/004.jpg'], kind='near', how='mirrored', score=.9))''',
+id_of = cat.df.set_index('file')['id']
+pairs = pd.DataFrame(dict(id_a=[id_of['images/001.jpg']], id_b=[id_of['images/004.jpg']], kind='near', how='mirrored', score=.9))''',
          "ImageCleaner(cat, 'cleaning.jsonl', sugg, pairs=pairs, page_size=12)"]
 
 @pytest.fixture(scope='module')
@@ -120,7 +143,8 @@ def site(tmp_path_factory):
     "One server, and a folder with a notebook for each of its front ends"
     root = tmp_path_factory.mktemp('jupyter')
     cat,sugg = posters(root)
-    cat.save(root/'catalog.csv'); sugg.to_csv(root/'sugg.csv', index=False)
+    cat.save(root/'catalog.csv')
+    sugg.to_csv(root/'sugg.csv', index=False)
     for f in ('lab', 'seven', 'voila'): notebook(root/f'{f}.ipynb', cells)
     with server(root) as url: yield types.SimpleNamespace(url=url, root=root, cat=cat, sugg=sugg, journal=root/'cleaning.jsonl')
 
@@ -128,7 +152,9 @@ def site(tmp_path_factory):
 def chrome():
     with chromium() as d: yield d
 
-def decisions(site): return [(d['action'], d['file'][7:10]) for d in map(json.loads, site.journal.read_text().splitlines()) if 'action' in d]
+def decisions(site):
+    lines = map(json.loads, site.journal.read_text().splitlines())
+    return [(d['action'], d['file'][7:10]) for d in lines if 'action' in d]
 
 @needs_browser
 @needs_lab
@@ -140,10 +166,12 @@ def test_in_jupyterlab(chrome, site):
     p.cards()
     first = site.sugg['file'].str[7:10].tolist()
     p.focus()
-    p.press('k', 'd', 'd', 'u', '3') # D D deletes a cell, where the notebook hears it; the cursor is on the fourth poster after the third mark
+    # D D deletes a cell, where the notebook hears it; the cursor is on the fourth poster after the third mark
+    p.press('k', 'd', 'd', 'u', '3')
     want = {f'_{first[0]}':'keep', f'_{first[1]}':'delete', f'_{first[3]}':'relabel'}
     p.see(**want)
-    wait(lambda: decisions(site)==[('keep', first[0]), ('delete', first[1]), ('delete', first[2]), ('undo', first[2]), ('relabel', first[3])], 'the lines of the journal')
+    lines = [('keep', first[0]), ('delete', first[1]), ('delete', first[2]), ('undo', first[2]), ('relabel', first[3])]
+    wait(lambda: decisions(site)==lines, 'the lines of the journal')
     assert p.js("return document.querySelectorAll('.jp-Notebook .jp-CodeCell').length")==len(cells)
     p.choose('reason', ''); p.choose('label', 'romance')
     wait(lambda: p.total()=='20 posters', 'the posters of romance')
@@ -196,7 +224,8 @@ def test_in_voila(chrome, site):
     assert p.js('return document.documentElement.scrollWidth <= innerWidth')
     c.find_element('css selector', '.gc-fix').click()
     p.see(_000='relabel')
-    wait(lambda: c.find_element('css selector', '.gc-now').text=='romance' and 'romance' in c.get_attribute('aria-label'), 'the new label') # painted again when Python answers
+    new = lambda: c.find_element('css selector', '.gc-now').text=='romance' and 'romance' in c.get_attribute('aria-label')
+    wait(new, 'the new label') # painted again when Python answers
     p.js("arguments[0].querySelector('.gc-pic').click()", c)
     p.find('dialog[open] img.gc-there')
     p.press('d')
@@ -214,4 +243,5 @@ def test_in_voila(chrome, site):
     wait(lambda: decisions(site)[-2:]==[('keep', '004'), ('copy_of', '001')], 'the other copy')
     p.press('k')
     wait(lambda: decisions(site)[-1]==('keep', '001'), 'both kept') # what was decided about 004 already holds
-    assert decisions(site).count(('keep', '004'))==1 and replay(site.cat, site.journal).df.set_index('file').loc[['images/001.jpg','images/004.jpg'], 'status'].eq('ok').all()
+    assert decisions(site).count(('keep', '004'))==1
+    assert replay(site.cat, site.journal).where(file=['images/001.jpg','images/004.jpg']).df['status'].eq('ok').all()

@@ -49,7 +49,8 @@ def _with_ids(df):
         df['id'] = ids.mask(bare, pd.Series(_unique(new, ids[~bare]), df.index[bare], dtype=object))
     if df['id'].is_unique: return df
     twice = df['id'][df['id'].duplicated()].iloc[0]
-    raise GenreError(f'Two rows of the catalog have the id {twice!r}, so nothing could say which one it means. Take one of them out, or empty its `id`.')
+    raise GenreError(f'Two rows of the catalog have the id {twice!r}, so nothing could say which one it means. '
+        'Take one of them out, or empty its `id`.')
 
 def _tidy(df):
     "Every value text, every row with an id, known columns first, rows numbered from 0"
@@ -61,6 +62,11 @@ def _tidy(df):
     return df[first + [c for c in df if c not in first]]
 
 # %% ../../nbs/10_catalog.core.ipynb #4a8a029b
+def _numbers(rows):
+    "Row numbers, of a mask or of row numbers"
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype==bool else rows.astype(int)
+
 class Catalog:
     "One row an image: a DataFrame `df` of texts whose `file`s are relative to the folder `path`"
     def __init__(self,
@@ -70,7 +76,7 @@ class Catalog:
     ):
         self.df,self.path,self.all_pairs = _tidy(pd.DataFrame(df)), Path(path), pairs
     def __len__(self): return len(self.df)
-    def __getitem__(self, mask): return self.new(self.df[mask])
+    def __getitem__(self, rows): return self.new(self.df.iloc[rows if isinstance(rows, slice) else _numbers(rows)])
     def new(self, df): return Catalog(df, self.path, self.all_pairs)
     def __repr__(self): return f'Catalog({len(self)} rows, {len(self.ok)} ok, {len(self.classes)} classes, path={str(self.path)!r})'
     def _repr_html_(self): return f'<p>{self!r}</p>' + self.df.head().to_html(index=False, escape=True)
@@ -125,9 +131,13 @@ def _check_labels(cat, vocab):
     "A `GenreError` for rows without a label, and for labels that `vocab` does not have"
     targets = cat.targets
     bare = [f for f,t in zip(cat.df['file'], targets) if not t]
-    if bare: raise GenreError(f'{len(bare)} of {len(cat)} rows have no label, the first is {bare[0]}. Only labelled rows can be judged; for others there is `predict`.')
+    if bare:
+        raise GenreError(f'{len(bare)} of {len(cat)} rows have no label, the first is {bare[0]}. Only labelled rows can be judged; '
+            'for others there is `predict`.')
     unknown = sorted({o for t in targets for o in t} - set(vocab))
-    if unknown: raise GenreError(f'The catalog has the label {unknown[0]!r}, which the model does not know. It knows: {", ".join(map(str, vocab))}.')
+    if unknown:
+        raise GenreError(f'The catalog has the label {unknown[0]!r}, which the model does not know. It knows: '
+            f'{", ".join(map(str, vocab))}.')
 
 @patch
 def one_hot(self:Catalog,
@@ -138,7 +148,8 @@ def one_hot(self:Catalog,
     _check_labels(self, vocab)
     at,targets = {v:i for i,v in enumerate(vocab)}, self.targets
     Y = np.zeros((len(self), len(vocab)), bool)
-    Y[np.repeat(range(len(self)), [len(t) for t in targets]), [at[o] for t in targets for o in t]] = True
+    rows,cols = np.repeat(np.arange(len(self)), np.array([len(t) for t in targets], int)), [at[o] for t in targets for o in t]
+    Y[rows, np.array(cols, int)] = True
     return Y
 
 # %% ../../nbs/10_catalog.core.ipynb #17a74da8
@@ -266,7 +277,8 @@ def _read_pairs(csv):
     "The pairs that were saved beside a catalog, or None"
     if not (file := _pairs_file(csv)).is_file(): return None
     df = read_table(file)
-    if not {'id_a','id_b','kind'} <= set(df): raise GenreError(f'{file} has no columns `id_a`, `id_b` and `kind`. Delete it; duplicates are then looked for anew.')
+    if not {'id_a','id_b','kind'} <= set(df):
+        raise GenreError(f'{file} has no columns `id_a`, `id_b` and `kind`. Delete it; duplicates are then looked for anew.')
     return df.assign(score=pd.to_numeric(df['score'], errors='coerce')) if 'score' in df else df
 
 def read_catalog(
@@ -278,7 +290,8 @@ def read_catalog(
     df = read_table(csv)
     if 'genres' in df and not {'label','labels'} & set(df): df = df.rename(columns={'genres':'labels'})
     if 'file' not in df or not {'label','labels'} & set(df):
-        raise GenreError(f'{csv} has the columns {", ".join(df)}; a catalog needs `file` and one of `label`, `labels`, `genres`. Rename the columns.')
+        raise GenreError(f'{csv} has the columns {", ".join(df)}; a catalog needs `file` and one of `label`, `labels`, `genres`. '
+            'Rename the columns.')
     if not len(df): raise GenreError(f'{csv} has no rows. A catalog needs at least one image.')
     cat = Catalog(df, csv.parent if path is None else path, _read_pairs(csv))
     _check_files(cat, csv)

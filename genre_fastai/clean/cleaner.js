@@ -1,4 +1,5 @@
-// The browser's side of ImageCleaner (nbs/22_widgets.ipynb). It asks Python for pages and pictures, and tells it of marks; it keeps nothing that Python does not know.
+// The browser's side of ImageCleaner (nbs/82_clean.widget.ipynb). It asks Python for pages and pictures, and tells it of marks; it keeps nothing that Python does not know.
+// `id` is that of a row of the catalog, `file` its name for people; `view_id` says which view of the browser asks.
 // All texts go in by textContent: they come from catalogs, and those from anywhere.
 
 const make = (tag, cls, text, attrs) => {
@@ -20,14 +21,14 @@ const help = {grid: [['arrows', 'move'], ['K', 'keep'], ['D', 'delete'], ['A', '
   pairs: [['arrows', 'move'], ['L', 'delete left'], ['R', 'delete right'], ['K', 'keep both'], ['U', 'undo'], ['⇧U', 'redo'], ['N P', 'page'], ['Enter', 'enlarge']]};
 
 function render({model, el}) {
-  const id = Math.random().toString(36).slice(2);
+  const viewId = Math.random().toString(36).slice(2);
   let info = null, view = 'grid', page = 0, pages = 1, filters = {}, rows = [], items = [], cur = 0, seq = 0, timer = 0, hadFocus = false;
   let urls = []; // of the pictures of this page: set free with the next
 
   const ask = m => {
     clearTimeout(timer);
     timer = setTimeout(() => say('Python has not answered yet: the kernel is busy, or it was restarted. In the latter case run the cell again; the marks are in the journal.', 'wait'), 5000);
-    try { model.send({...m, id}); } catch (e) { say('There is no connection to Python. Run the cell again; the marks are in the journal.', 'error'); }
+    try { model.send({...m, view_id: viewId}); } catch (e) { say('There is no connection to Python. Run the cell again; the marks are in the journal.', 'error'); }
   };
 
   // ---- the frame
@@ -125,19 +126,19 @@ function render({model, el}) {
     hadFocus = false;
     urls.forEach(u => URL.revokeObjectURL(u));
     urls = [];
-    const files = [...new Set(items.flatMap(o => o.parts.map(p => p.row.file)))];
-    for (let i = 0; i < files.length; i += 8) ask({ask: 'pictures', files: files.slice(i, i + 8), seq});
+    const ids = [...new Set(items.flatMap(o => o.parts.map(p => p.row.id)))];
+    for (let i = 0; i < ids.length; i += 8) ask({ask: 'pictures', ids: ids.slice(i, i + 8), seq});
   };
 
   const parts = () => items.flatMap(o => o.parts);
   const pictures = (m, buffers) => {
-    m.files.forEach((f, i) => {
-      const imgs = m.large ? [big.querySelector('img')].filter(o => o && o.dataset.file === f) : parts().filter(p => p.row.file === f).map(p => p.img);
+    m.ids.forEach((id, i) => {
+      const imgs = m.large ? [big.querySelector('img')].filter(o => o && o.dataset.id === id) : parts().filter(p => p.row.id === id).map(p => p.img);
       if (!imgs.length) return;
       urls.push(URL.createObjectURL(new Blob([buffers[i]], {type: 'image/jpeg'})));
       for (const img of imgs) { img.onload = () => img.classList.add('gc-there'); img.src = urls[urls.length - 1]; }
     });
-    for (const [f, why] of Object.entries(m.errors)) for (const p of parts()) if (p.row.file === f) { p.pic.classList.add('gc-broken'); p.pic.dataset.why = why; }
+    for (const [id, why] of Object.entries(m.errors)) for (const p of parts()) if (p.row.id === id) { p.pic.classList.add('gc-broken'); p.pic.dataset.why = why; }
   };
 
   // ---- one poster: picture, what is known of it, and its mark
@@ -184,7 +185,7 @@ function render({model, el}) {
   const spoken = r => ['Poster ' + r.n, r.name, 'label ' + (r.state.labels.join(', ') || 'none'), r.pred && 'predicted ' + r.pred + ' ' + percent(r.prob), r.why, words[r.state.action] || 'undecided', r.state.frozen && 'test row, frozen'].filter(Boolean).join(', ');
 
   const card = row => {
-    const node = make('div', 'gc-card', null, {role: 'group', 'data-file': row.file}), p = poster(row), acts = make('div', 'gc-acts');
+    const node = make('div', 'gc-card', null, {role: 'group', 'data-id': row.id, 'data-file': row.file}), p = poster(row), acts = make('div', 'gc-acts');
     const item = {el: node, parts: [p], row};
     node.append(p.pic, p.text, acts);
     const off = row.state.frozen, disabled = off ? '' : null;
@@ -209,7 +210,7 @@ function render({model, el}) {
       acts.append(select);
     }
     if (row.fix && !off && propose(item)) {
-      const [action, label] = propose(item), name = action === 'copy_of' ? label.split('/').pop() : label.split('|').join(', ');
+      const [action, what] = propose(item), name = action === 'copy_of' ? row.fix.name : what.split('|').join(', ');
       const t = action === 'relabel' ? '→ ' + name : action.replace('_', ' ') + (name ? ' ' + name : '');
       item.fix = button('gc-fix', t, 'Accept the proposal (A): ' + t, () => accept(item));
       acts.append(item.fix);
@@ -231,7 +232,7 @@ function render({model, el}) {
   const pair = r => {
     const node = make('div', 'gc-pair', null, {role: 'group', 'data-pair': r.n}), a = poster(r.a), b = poster(r.b);
     const item = {el: node, parts: [a, b], row: r};
-    const sides = [a, b].map(p => { const d = make('div', 'gc-side', null, {'data-file': p.row.file}); d.append(p.pic, p.text); return d; });
+    const sides = [a, b].map(p => { const d = make('div', 'gc-side', null, {'data-id': p.row.id, 'data-file': p.row.file}); d.append(p.pic, p.text); return d; });
     const mid = make('div', 'gc-mid'), nameOf = p => p.row.name;
     mid.append(make('b', '', r.kind), make('span', '', r.how), make('span', '', r.score === null ? '' : 'score ' + r.score));
     if (r.a.was.join('|') !== r.b.was.join('|')) mid.append(make('span', 'gc-clash', 'labels differ'));
@@ -256,20 +257,20 @@ function render({model, el}) {
   // ---- marks: painted at once, sent to Python, and painted again as Python says
   const tell = (row, action, more, state) => {
     row.state = {...row.state, action, ...state};
-    ask({ask: 'mark', file: row.file, action, ...more});
+    ask({ask: 'mark', id: row.id, action, ...more});
   };
   const frozen = row => { if (row.state.frozen) say(row.name + ' is a test row. Test rows are frozen: a test set that is cleaned flatters.', 'error'); return row.state.frozen; };
   const mark = (item, action, label) => {
     say('');
     if (view === 'pairs') {
       const {a, b} = item.row, [gone, stays] = action === 'left' ? [a, b] : [b, a];
-      const copy = (o, p) => o.state.action === 'copy_of' && o.state.other === p.file;
+      const copy = (o, p) => o.state.action === 'copy_of' && o.state.other === p.id;
       const keep = o => tell(o, 'keep', {}, {labels: o.was, other: ''});
       // both stay: what else was decided about either holds
       if (action === 'both') [[a, b], [b, a]].forEach(([o, p]) => { if (!o.state.frozen && (!o.state.action || copy(o, p))) keep(o); });
       else if (!frozen(gone)) {
         if (copy(stays, gone)) keep(stays); // a change of mind
-        tell(gone, 'copy_of', {other: stays.file}, {other: stays.file});
+        tell(gone, 'copy_of', {other: stays.id}, {other: stays.id});
       }
     } else {
       if (frozen(item.row)) return;
@@ -287,19 +288,19 @@ function render({model, el}) {
     const f = item.row.fix;
     if (!f) return null;
     if (['relabel', 'add_label', 'remove_label'].includes(f.action)) return f.label.split('|').every(o => info.classes.includes(o)) ? [f.action, f.label] : null;
-    return f.action === 'delete' ? ['delete', ''] : f.action === 'keep' ? ['keep', ''] : f.action === 'copy_of' ? ['copy_of', f.label] : null;
+    return f.action === 'delete' ? ['delete', ''] : f.action === 'keep' ? ['keep', ''] : f.action === 'copy_of' ? ['copy_of', f.other] : null;
   };
   const accept = item => {
-    const [action, label] = propose(item) || [];
+    const [action, what] = propose(item) || [];
     if (!action) return say('There is no proposal for this poster.');
-    if (action === 'add_label' || action === 'remove_label') { if (item.row.state.labels.includes(label) === (action === 'remove_label')) toggle(item, label); }
-    else if (action === 'copy_of') { if (!frozen(item.row)) { tell(item.row, 'copy_of', {other: label}); repaint(); } }
-    else mark(item, action, label);
+    if (action === 'add_label' || action === 'remove_label') { if (item.row.state.labels.includes(what) === (action === 'remove_label')) toggle(item, what); }
+    else if (action === 'copy_of') { if (!frozen(item.row)) { tell(item.row, 'copy_of', {other: what}); repaint(); } }
+    else mark(item, action, what);
   };
   const repaint = () => { for (const o of items) o.paint(); if (big.open) fill(); };
 
   const told = m => {
-    for (const s of m.states || []) for (const p of parts()) if (p.row.file === s.file) p.row.state = s;
+    for (const s of m.states || []) for (const p of parts()) if (p.row.id === s.id) p.row.state = s;
     repaint();
     if (m.counts) tally(m.counts);
   };
@@ -313,14 +314,14 @@ function render({model, el}) {
   const enlarge = part => {
     const row = part.row, copy = poster(row), node = make('div', 'gc-card');
     shown = copy;
-    copy.img.dataset.file = row.file;
+    copy.img.dataset.id = row.id;
     node.append(copy.pic, copy.text);
     copy.pic.addEventListener('click', () => big.close());
     big.replaceChildren(button('gc-close', '✕', 'Close (Esc)', () => big.close()), node);
     if (part.img.src) { copy.img.src = part.img.src; copy.img.classList.add('gc-there'); }
     paint(copy, node);
     if (!big.open) big.showModal();
-    ask({ask: 'pictures', files: [row.file], large: true, seq});
+    ask({ask: 'pictures', ids: [row.id], large: true, seq});
   };
   big.addEventListener('close', () => { shown = null; big.replaceChildren(); if (items[cur]) focus(cur); });
   big.addEventListener('click', e => { if (e.target === big) big.close(); });
@@ -391,9 +392,9 @@ function render({model, el}) {
 
   // ---- Python's answers
   const onMsg = (m, buffers) => {
-    if (m.id === id) { clearTimeout(timer); if (note.classList.contains('gc-wait')) say(''); }
-    if (m.tell === 'marked') { told(m); if (m.note && m.id === id) say(m.note); return; }
-    if (m.id !== id) return;
+    if (m.view_id === viewId) { clearTimeout(timer); if (note.classList.contains('gc-wait')) say(''); }
+    if (m.tell === 'marked') { told(m); if (m.note && m.view_id === viewId) say(m.note); return; }
+    if (m.view_id !== viewId) return;
     if (m.tell === 'error') { told(m); grid.classList.remove('gc-loading'); return say(m.error, 'error'); }
     if (m.tell === 'open') {
       info = m;

@@ -22,53 +22,67 @@ from ..catalog.core import *
 actions = 'keep delete relabel add_label remove_label copy_of'.split()
 
 def _drops(d): return d['action'] in ('delete', 'copy_of')
+def _row_numbers(cat): return {o:i for i,o in enumerate(cat.df['id'])}
 
-def _rows(cat):
-    "The number of each file's row; a file may stand in several rows, of which the one that takes part counts"
-    ok,at = (cat.df['status']=='ok').tolist(), {}
-    for i,f in enumerate(cat.df['file']):
-        if f and (ok[i] or f not in at): at[f] = i
-    return at
+# %% ../../nbs/80_clean.decisions.ipynb #6f488100
+def _named(cat, i):
+    "A row as people and programs know it"
+    return f'{cat.df["file"].iat[i]} (id {cat.df["id"].iat[i]})'
 
-def _check_row(cat, at, file):
-    "The number of a row that may be decided on"
-    if file not in at: raise GenreError(f'There is no {file!r} among the {len(cat)} rows of the catalog. Use the catalog that the decision was made for.')
-    row = cat.df.iloc[at[file]]
-    if row['status']!='ok': raise GenreError(f'{file} does not take part already ({row["status"]}: {row.get("reason", "")}). Decide on rows with status ok.')
-    if row.get('split')=='test': raise GenreError(f'{file} is a test row. Test rows are frozen; decide on rows of train and valid.')
-    return at[file]
+def _find(cat, at, id):
+    "The number of the row `id`; who gives the name of a file is told the row's id"
+    if id in at: return at[id]
+    hint = next((f'Rows are named by `id`, and that of this file is {o!r}.' for o,f in zip(cat.df['id'], cat.df['file']) if f==id), '')
+    hint = hint or 'Use the catalog that the decision was made for.'
+    raise GenreError(f'There is no row {id!r} among the {len(cat)} rows of the catalog. {hint}')
+
+def _check_row(cat, at, d):
+    "The number of the row of decision `d`, if it may be decided on"
+    if 'id' not in d: raise GenreError('A decision names its row by `id`, and this one does not. Take it from that column of the catalog.')
+    i = _find(cat, at, d['id'])
+    row,name = cat.df.iloc[i], _named(cat, i)
+    if row['status']!='ok':
+        raise GenreError(f'{name} does not take part already ({row["status"]}: {row.get("reason", "")}). Decide on rows with status ok.')
+    if row.get('split')=='test': raise GenreError(f'{name} is a test row. Test rows are frozen; decide on rows of train and valid.')
+    return i
 
 # %% ../../nbs/80_clean.decisions.ipynb #81f82295
-def _why(d, raw):
-    "What goes into the column `reason`"
-    what = {'delete': 'deleted', 'copy_of': f'copy of {d.get("other")}'}.get(d['action'], f'relabelled from {raw}')
+def _reason(cat, at, d, raw):
+    "What goes into the column `reason`; a copy names the file that stays"
+    if d['action']=='copy_of': what = f'copy of {cat.df["file"].iat[at[d["other"]]] if d.get("other") in at else d.get("other")}'
+    else: what = 'deleted' if d['action']=='delete' else f'relabelled from {raw}'
     return f'{what}: {d.get("who", "")}' + (f', {d["why"]}' if d.get('why') else '')
 
+def _apply_one(cat, at, now, d):
+    "Write what became of a row into the columns `now`"
+    i,col = _check_row(cat, at, d), cat.label_column
+    if now[col][i]!=d['before']:
+        raise GenreError(f'{_named(cat, i)} has the label {now[col][i]!r}, not {d["before"]!r}. '
+            'Use the catalog that the decision was made for.')
+    raw,gone = cat.df[col].iat[i], _drops(d)
+    if not gone: now[col][i] = d['after']
+    now['status'][i] = 'dropped' if gone else 'ok'
+    now['reason'][i] = _reason(cat, at, d, raw) if gone or now[col][i]!=raw else cat.df['reason'].iat[i]
+
+# %% ../../nbs/80_clean.decisions.ipynb #0867be3b
 def apply_decisions(
     cat:Catalog, # Before
-    decisions, # Dicts with `file,action,before,after`, in their order; later ones see what earlier ones did
+    decisions, # Dicts with `id,action,before,after` (and `other` for a copy), in their order; later ones see what earlier ones did
     skip=False, # Leave out decisions that do not fit, with a warning, instead of an error?
 )->Catalog: # After: a new catalog
     "A new catalog with the decisions applied"
-    col,df,at,odd = cat.label_column, cat.df.assign(reason=cat.df.get('reason', '')), _rows(cat), []
-    now = {c:df[c].tolist() for c in (col,'status','reason')}
+    cat = cat.assign(reason=cat.df.get('reason', ''))
+    at,odd,now = _row_numbers(cat), [], {c:cat.df[c].tolist() for c in (cat.label_column, 'status', 'reason')}
     for n,d in enumerate(decisions, 1):
-        try:
-            i = _check_row(cat, at, d['file'])
-            if now[col][i]!=d['before']: raise GenreError(f'{d["file"]} has the label {now[col][i]!r}, not {d["before"]!r}. Use the catalog that the decision was made for.')
+        try: _apply_one(cat, at, now, d)
         except GenreError as e:
             if not skip: raise GenreError(f'Decision {n}: {e}') from None
             odd.append(str(e))
-            continue
-        raw,gone = cat.df[col].iat[i], _drops(d)
-        if not gone: now[col][i] = d['after']
-        now['status'][i],now['reason'][i] = 'dropped' if gone else 'ok', _why(d, raw) if gone or now[col][i]!=raw else df['reason'].iat[i]
     if odd: warnings.warn(f'{len(odd)} decisions were left out, the first because: {odd[0]}')
-    return Catalog(df.assign(**now), cat.path)
+    return cat.assign(**now)
 
 # %% ../../nbs/80_clean.decisions.ipynb #65f08b56
-def _now(): return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
-_needed = 'id session file action before after who why when'.split()
+_needed = 'n session id file action before after who why when'.split()
 
 class DecisionJournal:
     "The decisions of a journal: those that hold, in `done`, and those that were undone last, in `undone`"
@@ -78,13 +92,55 @@ class DecisionJournal:
         force=False, # Read the journal of another catalog too?
     ):
         self.path,self.cat,self.force = Path(path), cat, force
-        self.pos,self.lines,self.last_id,self.open,self.head = 0, 0, 0, False, None
-        self.done,self.undone,self.by_file = [], [], defaultdict(list)
+        self.pos,self.lines,self.last,self.open,self.head = 0, 0, 0, False, None
+        self.done,self.undone,self.by_id = [], [], defaultdict(list)
     def __repr__(self): return f'DecisionJournal({str(self.path)!r}, {len(self.done)} decisions hold, {len(self.undone)} can be redone)'
 
 @patch
-def _damaged(self:DecisionJournal, why): return GenreError(f'{self.path}, line {self.lines} is damaged ({why}). Put the file back from a copy, or remove that line, and what it decided.')
+def _damaged(self:DecisionJournal, why):
+    return GenreError(f'{self.path}, line {self.lines} is damaged ({why}). '
+        'Put the file back from a copy, or remove that line, and what it decided.')
 
+# %% ../../nbs/80_clean.decisions.ipynb #e0a8de35
+@patch
+def _take_head(self:DecisionJournal, d):
+    "The first line: is it a journal of this catalog?"
+    if 'catalog' not in d: raise self._damaged('the first line of a journal names its catalog')
+    if d.get('journal')!=2:
+        raise GenreError(f'{self.path} is a journal of format {d.get("journal")}, and this version reads format 2, whose lines name rows '
+            'by `id` and not by file. Begin a journal under another name, and make the decisions again in it.')
+    if d['catalog']!=self.cat.hash and not self.force:
+        raise GenreError(f'{self.path} belongs to another catalog: that has the hash {d["catalog"]} and {d.get("rows")} rows, this one '
+            f'{self.cat.hash} and {len(self.cat)}. Give the raw catalog that the journal was begun with, or another journal; '
+            '`replay(cat, journal, force=True)` (--force) applies the decisions that fit.')
+    self.head = d
+
+# %% ../../nbs/80_clean.decisions.ipynb #b1ae1342
+@patch
+def _check_line(self:DecisionJournal, d):
+    "Is this a decision, an undo or a redo?"
+    if missing := [k for k in _needed if k not in d]: raise self._damaged(f'it lacks {", ".join(missing)}')
+    if d['action'] not in [*actions, 'undo', 'redo']: raise self._damaged(f'there is no action {d["action"]!r}')
+    texts = 'id','file','before','after'
+    if not all(isinstance(d[k], str) for k in texts): raise self._damaged(f'{", ".join(texts)} are not all texts')
+    if not isinstance(d['n'], int): raise self._damaged('n is no number')
+
+@patch
+def _hold(self:DecisionJournal, d):
+    self.done.append(d)
+    self.by_id[d['id']].append(d)
+
+@patch
+def _take_back(self:DecisionJournal, d):
+    "An undo or a redo: it must be about the last decision"
+    stack = self.done if d['action']=='undo' else self.undone
+    if not stack or stack[-1]['n']!=d.get('of'):
+        raise self._damaged(f'it is the {d["action"]} of decision {d.get("of")}, which is not the last one')
+    if d['action']=='redo': return self._hold(stack.pop())
+    self.undone.append(stack.pop())
+    self.by_id[self.undone[-1]['id']].pop()
+
+# %% ../../nbs/80_clean.decisions.ipynb #e8294a12
 @patch
 def _take(self:DecisionJournal, line):
     "One more line"
@@ -94,38 +150,27 @@ def _take(self:DecisionJournal, line):
     except ValueError as e: raise self._damaged(e) from None
     if not isinstance(d, dict): raise self._damaged('it is not a JSON object')
     if self.head is None: return self._take_head(d)
-    if missing := [k for k in _needed if k not in d]: raise self._damaged(f'it lacks {", ".join(missing)}')
-    if d['action'] not in [*actions, 'undo', 'redo']: raise self._damaged(f'there is no action {d["action"]!r}')
-    if not all(isinstance(d[k], str) for k in ('file','before','after')): raise self._damaged('file, before and after are not all texts')
-    self.last_id = d['id']
-    if d['action'] in actions:
-        self._hold(d)
-        return self.undone.clear()
-    stack = self.done if d['action']=='undo' else self.undone
-    if not stack or stack[-1]['id']!=d.get('of'): raise self._damaged(f'it is the {d["action"]} of decision {d.get("of")}, which is not the last one')
-    if d['action']=='redo': return self._hold(stack.pop())
-    self.undone.append(stack.pop())
-    self.by_file[self.undone[-1]['file']].pop()
+    self._check_line(d)
+    self.last = d['n']
+    if d['action'] not in actions: return self._take_back(d)
+    self._hold(d)
+    self.undone.clear()
 
-@patch
-def _hold(self:DecisionJournal, d):
-    self.done.append(d)
-    self.by_file[d['file']].append(d)
-
-@patch
-def _take_head(self:DecisionJournal, d):
-    "The first line: is it a journal of this catalog?"
-    if 'catalog' not in d: raise self._damaged('the first line of a journal names its catalog')
-    if d['catalog']!=self.cat.hash and not self.force:
-        raise GenreError(f'{self.path} belongs to another catalog: that has the hash {d["catalog"]} and {d.get("rows")} rows, this one {self.cat.hash} and {len(self.cat)}. Give the raw catalog that the journal was begun with, or another journal; '
-                         '`replay(cat, journal, force=True)` (--force) applies the decisions that fit. A catalog that was saved into another folder than that of its images has other file names: read the csv, and begin the journal with what you read.')
-    self.head = d
-
-# %% ../../nbs/80_clean.decisions.ipynb #7083149d
+# %% ../../nbs/80_clean.decisions.ipynb #cffb0219
 def _whole(line):
     "Is this, without an end of line, a complete line?"
     try: return isinstance(json.loads(line), dict)
     except ValueError: return False
+
+@patch
+def _new_bytes(self:DecisionJournal):
+    "What was appended since the last time"
+    with open(self.path, 'rb') as f:
+        if f.seek(0, 2)<self.pos:
+            raise GenreError(f'{self.path} is shorter than it was: something else has written over it. '
+                'Put it back from a copy, or begin a new session.')
+        f.seek(self.pos)
+        return f.read()
 
 @patch
 def refresh(self:DecisionJournal):
@@ -133,10 +178,7 @@ def refresh(self:DecisionJournal):
     if not self.path.exists():
         if self.pos: raise GenreError(f'{self.path} is gone. Put it back from a copy, or begin a new session.')
         return self
-    with open(self.path, 'rb') as f:
-        if f.seek(0, 2)<self.pos: raise GenreError(f'{self.path} is shorter than it was: something else has written over it. Put it back from a copy, or begin a new session.')
-        f.seek(self.pos)
-        data = f.read()
+    data = self._new_bytes()
     if self.open and data[:1]==b'\n': data,self.pos,self.open = data[1:], self.pos+1, False
     *lines,tail = data.split(b'\n')
     for o in lines:
@@ -148,6 +190,13 @@ def refresh(self:DecisionJournal):
     return self
 
 # %% ../../nbs/80_clean.decisions.ipynb #7b3751dc
+def _now(): return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
+
+def _write(log, d):
+    "Append a line, under the lock"
+    with open(log.path, 'ab') as f: f.write(b'\n'*log.open + json.dumps(d, ensure_ascii=False).encode() + b'\n')
+    log.refresh()
+
 @contextmanager
 def _locked(log):
     "Nobody else writes; everything that was written has been read, and half a line at the end is cut off"
@@ -155,13 +204,8 @@ def _locked(log):
     with FileLock(log.path.with_name(f'.{log.path.name}.lock')):
         log.refresh()
         if log.path.exists() and log.path.stat().st_size>log.pos: os.truncate(log.path, log.pos)
-        if log.head is None: _write(log, dict(journal=1, catalog=log.cat.hash, rows=len(log.cat), when=_now()))
+        if log.head is None: _write(log, dict(journal=2, catalog=log.cat.hash, rows=len(log.cat), when=_now()))
         yield
-
-def _write(log, d):
-    "Append a line, under the lock"
-    with open(log.path, 'ab') as f: f.write(b'\n'*log.open + json.dumps(d, ensure_ascii=False).encode() + b'\n')
-    log.refresh()
 
 # %% ../../nbs/80_clean.decisions.ipynb #f1a331fb
 class CleaningSession:
@@ -169,32 +213,30 @@ class CleaningSession:
     def __init__(self,
         cat:Catalog, # The raw catalog; it is never changed
         journal, # File of the decisions; an earlier session's is gone on with
-        suggestions:pd.DataFrame=None, # What to look at, ranked, with a column `file`: from `find_issues`
+        issues:pd.DataFrame=None, # What to look at, ranked, with a column `id`: from `find_issues`
         who='person', # Who decides, unless a decision says otherwise
     ):
-        self.cat,self.journal,self.who,self.id = cat, Path(journal), who, secrets.token_hex(4)
-        self.classes = cat.classes
-        self.suggestions = pd.DataFrame(columns=['file']) if suggestions is None else suggestions
-        self.at = _rows(cat)
-        if cat.ok.df['file'].duplicated().any(): raise GenreError('Several rows that take part have the same file, so a decision about it would not say which row. Call `dedupe` first.')
+        self.cat,self.journal,self.who,self.session = cat, Path(journal), who, secrets.token_hex(4)
+        self.issues = pd.DataFrame(columns=['id','file']) if issues is None else issues
+        if 'id' not in self.issues: raise GenreError('The list of issues has no column `id`. Take the one that `find_issues` gives.')
+        self.classes,self.at = cat.classes, _row_numbers(cat)
         self.log = DecisionJournal(self.journal, cat).refresh()
     def __repr__(self): return f'CleaningSession({len(self.cat)} rows, {self.counts}, journal={str(self.journal)!r})'
 
 # %% ../../nbs/80_clean.decisions.ipynb #d59f0499
 @patch
 def decision(self:CleaningSession,
-    file, # Name in the catalog
+    id, # Of a row
 )->dict: # As in the journal, or None
     "The decision that holds for a row"
-    return (self.log.by_file.get(file) or [None])[-1]
+    return (self.log.by_id.get(id) or [None])[-1]
 
 @patch
 def state(self:CleaningSession,
-    file, # Name in the catalog
+    id, # Of a row
 )->dict: # `label` (or `labels`) and `status` as they would be applied now, and the `action`, '' where nothing was decided
     "What a row is now"
-    if file not in self.at: raise GenreError(f'There is no {file!r} among the {len(self.cat)} rows of the catalog.')
-    row,d,col = self.cat.df.iloc[self.at[file]], self.decision(file), self.cat.label_column
+    row,d,col = self.cat.df.iloc[_find(self.cat, self.at, id)], self.decision(id), self.cat.label_column
     if not d: return {col:row[col], 'status':row['status'], 'action':''}
     return {col:d['before' if _drops(d) else 'after'], 'status':'dropped' if _drops(d) else 'ok', 'action':d['action']}
 
@@ -202,8 +244,10 @@ def state(self:CleaningSession,
 @patch
 def _known(self:CleaningSession, labels):
     "Labels as the catalog writes them"
-    labels = [o for o in labels.split('|') if o] if isinstance(labels, str) and self.cat.multi else [labels] if isinstance(labels, str) else list(labels)
-    if odd := [o for o in labels if o not in self.classes]: raise GenreError(f'There is no label {odd[0]!r} in this catalog. Labels: {", ".join(self.classes)}.')
+    if isinstance(labels, str): labels = [o for o in labels.split('|') if o] if self.cat.multi else [labels]
+    labels = list(labels)
+    if odd := [o for o in labels if o not in self.classes]:
+        raise GenreError(f'There is no label {odd[0]!r} in this catalog. Labels: {", ".join(self.classes)}.')
     if not self.cat.multi and len(labels)!=1: raise GenreError(f'A row of this catalog has one label, not {len(labels)}.')
     return '|'.join(dict.fromkeys(labels))
 
@@ -211,39 +255,53 @@ def _known(self:CleaningSession, labels):
 def _after(self:CleaningSession, d, before):
     "The label(s) of a row after decision `d`"
     if _drops(d): return ''
-    if d['action']=='keep': return self.cat.df[self.cat.label_column].iat[self.at[d['file']]]
+    if d['action']=='keep': return self.cat.df[self.cat.label_column].iat[self.at[d['id']]]
     if d['action']=='relabel': return self._known(d['after'])
     if not self.cat.multi: raise GenreError('A row of this catalog has one label. Use `relabel`.')
     new,old = self._known(d['after']), before.split('|') if before else []
     return '|'.join([o for o in old if o!=new] + [new]*(d['action']=='add_label'))
 
+# %% ../../nbs/80_clean.decisions.ipynb #79e1d505
 @patch
-def _check_stays(self:CleaningSession, file, other):
-    "Of copies one stays: no row is the copy of one that is, directly or by way of others, a copy of it"
+def _name(self:CleaningSession, id): return _named(self.cat, self.at[id])
+
+@patch
+def _check_copy(self:CleaningSession, id, other):
+    "Can the row `id` be the copy of the row `other`?"
+    name = self._name(id)
+    if other==id or other not in self.at: raise GenreError(f'{name} cannot be the copy of {other!r}. Give the id of another row.')
     seen,o = set(),other
     while o not in seen and (d := self.decision(o)) and d['action']=='copy_of':
-        seen.add(o); o = d['other']
-        if o==file: raise GenreError(f'{other} was marked as a copy of {file}, so both would be gone. Keep {other} first.')
+        seen.add(o)
+        o = d['other']
+        if o==id:
+            stays = self._name(other)
+            raise GenreError(f'{stays} was marked as a copy of {name}, so both would be gone. Keep {stays} first.')
+
+# %% ../../nbs/80_clean.decisions.ipynb #5545daad
+@patch
+def _line(self:CleaningSession, id, action, before, after, who, why='', **kw):
+    "A line of the journal"
+    row = dict(id=id, file=self.cat.df['file'].iat[self.at[id]])
+    d = dict(n=self.log.last+1, session=self.session, **row, action=action, before=before, after=after, who=who, why=why, when=_now())
+    return d | kw
 
 @patch
 def _complete(self:CleaningSession, d):
     "A decision as it is written, or a `GenreError` if it cannot be made"
     if d['action'] not in actions: raise GenreError(f'There is no action {d["action"]!r}. Actions: {", ".join(actions)}.')
-    _check_row(self.cat, self.at, d['file'])
-    before = self.state(d['file'])[self.cat.label_column]
-    if d.get('before', before)!=before: raise GenreError(f'{d["file"]} has the label {before!r}, not {d["before"]!r} as when this was proposed. Look at it again.')
-    if d['action']=='copy_of' and (d.get('other')==d['file'] or d.get('other') not in self.at): raise GenreError(f'{d["file"]} cannot be the copy of {d.get("other")!r}. Name another row of the catalog.')
-    if d['action']=='copy_of': self._check_stays(d['file'], d['other'])
-    return self._line(d['file'], d['action'], before, self._after(d, before), who=d.get('who') or self.who, why=d.get('why', ''), **({'other': d['other']} if d['action']=='copy_of' else {}))
-
-@patch
-def _line(self:CleaningSession, file, action, before, after, who, why='', **kw):
-    return dict(id=self.log.last_id+1, session=self.id, file=file, action=action, before=before, after=after, who=who, why=why, when=_now(), **kw)
+    i,id = _check_row(self.cat, self.at, d), d['id']
+    before = self.state(id)[self.cat.label_column]
+    if d.get('before', before)!=before:
+        raise GenreError(f'{_named(self.cat, i)} has the label {before!r}, not {d["before"]!r} as was proposed. Look at it again.')
+    if d['action']=='copy_of': self._check_copy(id, d.get('other'))
+    kw = {'other': d['other']} if d['action']=='copy_of' else {}
+    return self._line(id, d['action'], before, self._after(d, before), d.get('who') or self.who, d.get('why', ''), **kw)
 
 # %% ../../nbs/80_clean.decisions.ipynb #b3625247
 @patch
 def decide(self:CleaningSession,
-    decisions, # Dicts with `file`, `action`, and, as the action needs, `after` (a label) or `other` (a file); perhaps `who`, `why`, `before`
+    decisions, # Dicts with `id`, `action`, as that needs `after` (a label) or `other` (an id), and perhaps `who`, `why`, `before`
 )->list: # As they were written
     "Write decisions to the journal; none is written if the first look finds one that cannot be made"
     with _locked(self.log):
@@ -254,56 +312,59 @@ def decide(self:CleaningSession,
             _write(self.log, res[-1])
     return res
 
+# %% ../../nbs/80_clean.decisions.ipynb #77204ca4
 @patch
-def keep(self:CleaningSession, file, why=''):
+def keep(self:CleaningSession, id, why=''):
     "The row is right as the raw catalog has it"
-    return self.decide([dict(file=file, action='keep', why=why)])[0]
+    return self.decide([dict(id=id, action='keep', why=why)])[0]
 
 @patch
-def delete(self:CleaningSession, file, why=''):
+def delete(self:CleaningSession, id, why=''):
     "The row is to take no part"
-    return self.decide([dict(file=file, action='delete', why=why)])[0]
+    return self.decide([dict(id=id, action='delete', why=why)])[0]
 
 @patch
-def relabel(self:CleaningSession, file, label, why=''):
+def relabel(self:CleaningSession, id, label, why=''):
     "The row has another label; of several, give a list, or a text with `|`"
-    return self.decide([dict(file=file, action='relabel', after=label, why=why)])[0]
+    return self.decide([dict(id=id, action='relabel', after=label, why=why)])[0]
 
+# %% ../../nbs/80_clean.decisions.ipynb #b31b792f
 @patch
-def add_label(self:CleaningSession, file, label, why=''):
+def add_label(self:CleaningSession, id, label, why=''):
     "The row has one more label"
-    return self.decide([dict(file=file, action='add_label', after=label, why=why)])[0]
+    return self.decide([dict(id=id, action='add_label', after=label, why=why)])[0]
 
 @patch
-def remove_label(self:CleaningSession, file, label, why=''):
+def remove_label(self:CleaningSession, id, label, why=''):
     "The row does not have this label"
-    return self.decide([dict(file=file, action='remove_label', after=label, why=why)])[0]
+    return self.decide([dict(id=id, action='remove_label', after=label, why=why)])[0]
 
 @patch
-def copy_of(self:CleaningSession, file, other, why=''):
-    "The row shows the same picture as another one, which stays"
-    return self.decide([dict(file=file, action='copy_of', other=other, why=why)])[0]
+def copy_of(self:CleaningSession, id, other, why=''):
+    "The row shows the same picture as the row `other`, which stays"
+    return self.decide([dict(id=id, action='copy_of', other=other, why=why)])[0]
 
 # %% ../../nbs/80_clean.decisions.ipynb #db773d0a
 @patch
-def _turn(self:CleaningSession, action):
+def _step(self:CleaningSession, action):
+    "Undo or redo: the decision that it was about, or None"
     with _locked(self.log):
         stack = self.log.done if action=='undo' else self.log.undone
         if not stack: return
         d = stack[-1]
         ends = (d['after'], d['before']) if action=='undo' else (d['before'], d['after'])
-        _write(self.log, self._line(d['file'], action, *ends, who=self.who, of=d['id']))
+        _write(self.log, self._line(d['id'], action, *ends, who=self.who, of=d['n']))
     return d
 
 @patch
 def undo(self:CleaningSession)->dict: # The decision that was undone, or None where there was none
     "Take back the last decision that holds"
-    return self._turn('undo')
+    return self._step('undo')
 
 @patch
 def redo(self:CleaningSession)->dict: # The decision that holds again, or None where there was none
     "Take back the last `undo`"
-    return self._turn('redo')
+    return self._step('redo')
 
 # %% ../../nbs/80_clean.decisions.ipynb #e413c905
 @patch
@@ -313,20 +374,21 @@ def refresh(self:CleaningSession):
     return self
 
 @patch(as_prop=True)
-def decided(self:CleaningSession)->dict: # File -> decision
+def decided(self:CleaningSession)->dict: # Id -> decision
     "The decision that holds for each row about which there is one"
-    return {f:ds[-1] for f,ds in self.log.by_file.items() if ds}
+    return {o:ds[-1] for o,ds in self.log.by_id.items() if ds}
 
+# %% ../../nbs/80_clean.decisions.ipynb #c1b63d02
 @patch(as_prop=True)
 def pending(self:CleaningSession)->pd.DataFrame:
-    "The suggestions about rows that nothing was decided on"
-    return self.suggestions[~self.suggestions['file'].isin(self.decided)]
+    "The issues of rows that nothing was decided on"
+    return self.issues[~self.issues['id'].isin(self.decided)]
 
 @patch(as_prop=True)
 def counts(self:CleaningSession)->dict: # Rows for each action, and `left`
-    "How many rows were decided on, and how many suggested ones are left"
+    "How many rows were decided on, and how many of those with an issue are left"
     done = self.decided
-    return {a:0 for a in actions} | Counter(d['action'] for d in done.values()) | dict(left=len(set(self.suggestions['file']) - set(done)))
+    return {a:0 for a in actions} | Counter(d['action'] for d in done.values()) | dict(left=len(set(self.issues['id']) - set(done)))
 
 # %% ../../nbs/80_clean.decisions.ipynb #28dc2319
 @patch
@@ -337,7 +399,7 @@ def apply(self:CleaningSession)->Catalog:
 def replay(
     cat:Catalog, # The raw catalog
     journal, # File of the decisions
-    force=False, # Apply to another catalog the decisions that fit it (same file, same label, not a test row), and say how many did not?
+    force=False, # Apply to another catalog the decisions that fit it (same row, same label, not a test row), and say how many did not?
 )->Catalog:
     "The cleaned catalog, from a journal"
     if not Path(journal).is_file(): raise GenreError(f'There is no journal {journal}. Check the name, or begin one with `CleaningSession`.')

@@ -1,5 +1,5 @@
 // Collects the results of a Google Images page into NAME.csv (url,label,rank,width,height,source).
-// Paste it into the browser's console on a page of results. It sends nothing anywhere; the rules are those of genre_fastai.urls.google_urls.
+// Paste it into the browser's console on a page of results. It sends nothing anywhere; the rules are those of genre_fastai.collect.google.google_urls.
 ((name, wanted, tick = 600, patience = 15) => {
   if (window.genreUrls && window.genreUrls.stop) window.genreUrls.stop('Started again.');
   const found = new Map(), thumbs = new Map(), pages = new Map(), state = {done: false, rows: [], csv: '', message: ''};

@@ -1,4 +1,4 @@
-"""Tables of addresses from Kaggle, TMDB and DuckDuckGo
+"""Image addresses from Kaggle's csv files, the TMDB API and DuckDuckGo's image search
 
 Docs: https://genre-fastai.github.io/genre_fastai/collect.providers.html.md"""
 
@@ -7,23 +7,20 @@ Docs: https://genre-fastai.github.io/genre_fastai/collect.providers.html.md"""
 # %% auto #0
 __all__ = ['tmdb_sizes', 'kaggle_movie_genre', 'kaggle_movies_metadata', 'tmdb_urls', 'duckduckgo_urls']
 
-# %% ../../nbs/32_collect.providers.ipynb #e0188cf9
-import ast, csv, io, json, logging, os, re, time, warnings
-from itertools import islice
-from pathlib import Path
+# %% ../../nbs/32_collect.providers.ipynb #bf10e996
+import ast, json, logging, os, re, time, warnings
+from urllib.parse import urlsplit
 import pandas as pd
 from fastcore.basics import patch
 from ..core import *
-from ..catalog.core import *
 from .urls import *
-
 
 # %% ../../nbs/32_collect.providers.ipynb #66be356c
 _year = re.compile(r'\s*\((\d{4})[^()]{0,12}\)\s*$')
 
 def _kaggle(path, need):
     "The rows of a Kaggle csv that must have the columns `need`"
-    df = read_table(_listed(path, 1<<30))
+    df = read_table(checked_file(path, 1<<30))
     if miss := [o for o in need if o not in df]:
         raise GenreError(f'{path} has no column {", ".join(miss)}; it has {", ".join(df)}. Give the file as Kaggle has it.')
     return df.to_dict('records')
@@ -35,15 +32,13 @@ def kaggle_movie_genre(
     "Posters with title, year and genres (joined by `|`); rows without a link are dropped and counted"
     def row(i, r):
         y = _year.search(r['Title'])
-        return dict(_line=i, url=r['Poster'], source=r['Imdb Link'], title=r['Title'][:y.start()] if y else r['Title'].strip(), year=y[1] if y else '',
-                    genres=r['Genre'], overview='', imdb_id=r['imdbId'], imdb_score=r.get('IMDB Score', ''))
+        title,year = (r['Title'][:y.start()], y[1]) if y else (r['Title'].strip(), '')
+        return dict(_line=i, url=r['Poster'], source=r['Imdb Link'], title=title, year=year, genres=r['Genre'], overview='',
+            imdb_id=r['imdbId'], imdb_score=r.get('IMDB Score', ''))
     rows = _kaggle(path, ['imdbId', 'Imdb Link', 'Title', 'Genre', 'Poster'])
     return url_table((row(i, r) for i,r in enumerate(rows, 2)), str(path), bad=bad, key=('url','imdb_id'))
 
 # %% ../../nbs/32_collect.providers.ipynb #fcc4e2ce
-tmdb_sizes = 'w92 w154 w185 w342 w500 w780 original'.split()
-_poster = re.compile(r'/[\w.-]{1,200}\.(?:jpg|jpeg|png|webp)', re.I)
-
 def _literal(text, cap=10_000):
     "The list or dict that `text` spells in Python, or an empty list"
     if len(text)>cap: return []
@@ -53,17 +48,22 @@ def _literal(text, cap=10_000):
 
 def _names(items): return '|'.join(str(o['name']).replace('|', '/') for o in items if isinstance(o, dict) and o.get('name'))
 
+# %% ../../nbs/32_collect.providers.ipynb #82ca9f71
+tmdb_sizes = 'w92 w154 w185 w342 w500 w780 original'.split()
+_poster = re.compile(r'/[\w.-]{1,200}\.(?:jpg|jpeg|png|webp)', re.I)
+
 def _tmdb_row(o, size, images, **kw):
     "A row from what TMDB says of a film"
-    path = o.get('poster_path') or ''
+    path,i = o.get('poster_path') or '', o.get('id')
     why = '' if _poster.fullmatch(path) else 'no poster' if not path else 'its poster_path is not a path'
-    return dict(_line=f'id {o.get("id")}', _no=why, url=f'{images.rstrip("/")}/{size}{path}' if not why else path, source=f'https://www.themoviedb.org/movie/{o.get("id")}',
-                title=o.get('title'), year=(o.get('release_date') or '')[:4], overview=o.get('overview'), imdb_id=o.get('imdb_id'), tmdb_id=o.get('id'), **kw)
+    url = path if why else f'{images.rstrip("/")}/{size}{path}'
+    return dict(_line=f'id {i}', _no=why, url=url, source=f'https://www.themoviedb.org/movie/{i}', title=o.get('title'),
+        year=(o.get('release_date') or '')[:4], overview=o.get('overview'), imdb_id=o.get('imdb_id'), tmdb_id=i, **kw)
 
 def _check_size(size, sizes=tmdb_sizes):
     if size not in sizes: raise GenreError(f'size={size!r} is no size of TMDB posters. Choose one of {", ".join(sizes)}.')
 
-# %% ../../nbs/32_collect.providers.ipynb #41de78bb
+# %% ../../nbs/32_collect.providers.ipynb #767a2ca0
 def kaggle_movies_metadata(
     path, # `movies_metadata.csv` of Kaggle's The Movies Dataset
     size:str='w342', # One of `tmdb_sizes`: width in pixels
@@ -73,7 +73,8 @@ def kaggle_movies_metadata(
     "Posters with title, year, overview and genres (joined by `|`); rows without a poster are dropped and counted"
     _check_size(size)
     rows = _kaggle(path, ['id', 'title', 'genres', 'overview', 'poster_path'])
-    return url_table((_tmdb_row(o, size, images, genres=_names(_literal(o['genres']))) for o in rows), str(path), bad=bad, key=('url','tmdb_id'))
+    rows = (_tmdb_row(o, size, images, genres=_names(_literal(o['genres']))) for o in rows)
+    return url_table(rows, str(path), bad=bad, key=('url','tmdb_id'))
 
 # %% ../../nbs/32_collect.providers.ipynb #35b6f2e7
 class _NoKey(logging.Filter):
@@ -88,9 +89,11 @@ class _Tmdb:
         import requests
         from urllib3.exceptions import HTTPError
         host = urlsplit(base).hostname
-        if not base.startswith('https://') and host not in ('127.0.0.1', 'localhost'): raise GenreError('The base address of TMDB must begin with https://, because the key travels to it.')
+        if not base.startswith('https://') and host not in ('127.0.0.1', 'localhost'):
+            raise GenreError('The base address of TMDB must begin with https://, because the key travels to it.')
         key = os.environ.get('TMDB_API_KEY', '').strip()
-        if not key: raise GenreError('TMDB needs a key. Get one in the API settings of your account there, and put it into the environment variable TMDB_API_KEY.')
+        if not key: raise GenreError('TMDB needs a key. Get one in the API settings of your account there, '
+            'and put it into the environment variable TMDB_API_KEY.')
         self.base,self.gap,self.retries,self.longest,self.last = base.rstrip('/'), 1/rate, retries, longest, 0
         self.session,self.error,self.broken = requests.Session(), requests.RequestException, HTTPError
         # a token is three parts joined by dots and travels in a header; a key can only travel in the query
@@ -100,7 +103,7 @@ class _Tmdb:
         if not any(isinstance(o, _NoKey) for o in log.filters): log.addFilter(_NoKey())
     def __repr__(self): return f'_Tmdb({self.base!r})'
 
-# %% ../../nbs/32_collect.providers.ipynb #c0982681
+# %% ../../nbs/32_collect.providers.ipynb #727f95be
 @patch
 def once(self:_Tmdb, path, params):
     "Status, `Retry-After` in seconds and parsed body of one request; status 0 where no answer came"
@@ -109,7 +112,8 @@ def once(self:_Tmdb, path, params):
     try:
         with self.session.get(self.base+path, params=params, timeout=20, allow_redirects=False, stream=True) as r:
             body,wait = r.raw.read(8<<20, decode_content=True), r.headers.get('Retry-After', '')
-            return r.status_code, int(wait) if wait.isdigit() else None, json.loads(body) if r.status_code==200 else None
+            wait = int(wait) if wait.isdigit() else None
+            return r.status_code, wait, json.loads(body) if r.status_code==200 else None
     # the exception's text holds the address with the key, so only the kind of failure goes on
     except (self.error, OSError, ValueError, self.broken): return 0, None, None
 
@@ -120,18 +124,22 @@ def get(self:_Tmdb, path, **params):
         status,wait,body = self.once(path, params)
         if status==200: return body
         if status==404: return None
-        if status in (401, 403): raise GenreError(f'TMDB refuses the key of TMDB_API_KEY (status {status}). Check that it is copied whole and still valid.')
+        if status in (401, 403):
+            raise GenreError(f'TMDB refuses the key of TMDB_API_KEY (status {status}). Check that it is copied whole and still valid.')
         if status not in (0, 429) and status<500: raise GenreError(f'TMDB answered {path} with status {status}. Check the arguments.')
         wait = min(2**i/2, self.longest) if wait is None else wait
         if wait>self.longest: raise GenreError(f'TMDB asks to wait {wait} seconds. Run it again after that.')
         if i<self.retries: time.sleep(wait)
-    raise GenreError(f'TMDB gave no usable answer to {path} in {self.retries+1} tries (last: {f"status {status}" if status else "no connection, or a broken answer"}). Check the network and try again later.')
+    last = f'status {status}' if status else 'no connection, or a broken answer'
+    raise GenreError(f'TMDB gave no usable answer to {path} in {self.retries+1} tries (last: {last}). '
+        'Check the network and try again later.')
 
 # %% ../../nbs/32_collect.providers.ipynb #90b4c551
 def _discover(tmdb, genre, names, n, kw):
     "Films of TMDB's discover, page by page, until there are `n` with a poster"
     ids = {v.lower():k for k,v in names.items()}
-    if genre and genre.lower() not in ids: raise GenreError(f'TMDB has no genre {genre!r}. It has {", ".join(sorted(names.values()))}.')
+    has = ', '.join(sorted(names.values()))
+    if genre and genre.lower() not in ids: raise GenreError(f'TMDB has no genre {genre!r}. It has {has}.')
     if genre: kw['with_genres'] = ids[genre.lower()]
     page,had = 1,0
     while had<n and page<=500: # TMDB serves no page beyond 500
@@ -141,6 +149,14 @@ def _discover(tmdb, genre, names, n, kw):
             if had<=n: yield o
         if page>=got.get('total_pages', 0): return
         page += 1
+
+# %% ../../nbs/32_collect.providers.ipynb #bc1a86c0
+def _film_rows(films, size, images, names):
+    "Rows for `url_table` from films, with the names of the genres where only their ids are known"
+    for o in films:
+        genres = _names(o.get('genres') or [dict(name=names.get(i)) for i in o.get('genre_ids', [])])
+        r = _tmdb_row(o, size, images, genres=genres)
+        yield {**r, '_no': o.get('_no') or r['_no']}
 
 def tmdb_urls(
     ids=None, # TMDB ids of films; without them, popular films of `genre`
@@ -154,8 +170,8 @@ def tmdb_urls(
 )->pd.DataFrame: # `url_columns`, then `title,year,overview,imdb_id,tmdb_id,genres`
     "Posters from TMDB with title, year, overview and genres; the key comes from the environment variable `TMDB_API_KEY`"
     ids = None if ids is None else [ids] if isinstance(ids, (str,int)) else list(ids)
-    for i in ids or []:
-        if not re.fullmatch(r'\d{1,9}', str(i)): raise GenreError(f'{i!r} is no TMDB id. Ids are numbers, such as 694 in the address of a film there.')
+    odd = [i for i in ids or [] if not re.fullmatch(r'\d{1,9}', str(i))]
+    if odd: raise GenreError(f'{odd[0]!r} is no TMDB id. Ids are numbers, such as 694 in the address of a film there.')
     tmdb = _Tmdb(base)
     conf = (tmdb.get('/configuration') or {}).get('images') or {}
     _check_size(size, conf.get('poster_sizes') or tmdb_sizes)
@@ -163,16 +179,15 @@ def tmdb_urls(
     names = {o['id']:o['name'] for o in (tmdb.get('/genre/movie/list', **lang) or {}).get('genres', [])}
     if ids is None: films = _discover(tmdb, genre, names, n, discover)
     else: films = (tmdb.get(f'/movie/{i}', **lang) or dict(id=i, _no='TMDB has no such film') for i in ids)
-    def row(o):
-        r = _tmdb_row(o, size, conf.get('secure_base_url') or 'https://image.tmdb.org/t/p', genres=_names(o.get('genres') or [dict(name=names.get(i)) for i in o.get('genre_ids', [])]))
-        return {**r, '_no': o.get('_no') or r['_no']}
-    return url_table(map(row, films), 'TMDB', label or genre.lower(), bad, key=('url', 'tmdb_id'))
+    rows = _film_rows(films, size, conf.get('secure_base_url') or 'https://image.tmdb.org/t/p', names)
+    return url_table(rows, 'TMDB', label or genre.lower(), bad, key=('url', 'tmdb_id'))
 
 # %% ../../nbs/32_collect.providers.ipynb #5b002f53
 def _duckduckgo():
     "ddgs's engine, whose answers stay as they came"
+    need = 'DuckDuckGo needs the library ddgs. Install it: pip install "genre_fastai[duckduckgo]"'
     try: from ddgs.engines.duckduckgo_images import DuckduckgoImages
-    except ImportError: raise GenreError('DuckDuckGo needs the library ddgs. Install it: pip install "genre_fastai[duckduckgo]"') from None
+    except ImportError: raise GenreError(need) from None
     class Raw(DuckduckgoImages):
         def extract_results(self, text): return json.loads(text).get('results') or []
     return Raw(timeout=20)
@@ -188,6 +203,9 @@ def _ask(engine, query, page, retries, wait, kw):
         if got is None and why=='an empty answer': why = 'a refused request (status 403 or the like)'
         if i<retries: time.sleep(wait*2**i)
     return [], why
+
+# %% ../../nbs/32_collect.providers.ipynb #20193c5c
+def _duck_row(o): return dict(url=o.get('image'), width=o.get('width'), height=o.get('height'), source=o.get('url'), title=o.get('title'))
 
 def duckduckgo_urls(
     query:str, # What to search for, such as 'horror movie poster'
@@ -205,10 +223,11 @@ def duckduckgo_urls(
     while len(rows)<n:
         got,why = _ask(engine, query, page, retries, wait, kw)
         old = len(rows)
-        for o in got: rows.setdefault(o.get('image'), dict(url=o.get('image'), width=o.get('width'), height=o.get('height'), source=o.get('url'), title=o.get('title')))
-        if len(rows)==old:
-            if rows and why: warnings.warn(f'DuckDuckGo gave {len(rows)} of {n} results for {query!r}; then came {why}.', UrlWarning, stacklevel=2)
-            break
+        for o in got: rows.setdefault(o.get('image'), _duck_row(o))
+        if len(rows)==old: break
         page += 1
-    if not rows: raise GenreError(f'DuckDuckGo gave nothing for {query!r} in {retries+1} tries; the last was {why}. Wait some minutes, or use the snippet of `google_snippet`.')
+    if not rows: raise GenreError(f'DuckDuckGo gave nothing for {query!r} in {retries+1} tries; the last was {why}. '
+        'Wait some minutes, or use the snippet of `google_snippet`.')
+    if len(rows)<n and why:
+        warnings.warn(f'DuckDuckGo gave {len(rows)} of {n} results for {query!r}; then came {why}.', UrlWarning, stacklevel=2)
     return url_table(list(rows.values())[:n], f'DuckDuckGo ({query})', label, bad)

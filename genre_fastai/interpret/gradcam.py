@@ -1,4 +1,4 @@
-"""Where on the poster the evidence lies
+"""Grad-CAM: where on the poster the evidence for a class lies
 
 Docs: https://genre-fastai.github.io/genre_fastai/interpret.gradcam.html.md"""
 
@@ -11,12 +11,12 @@ __all__ = ['grad_cam', 'plot_cam', 'explain']
 import textwrap
 from fastai.vision.all import *
 from ..core import *
+from ..figure import *
 from ..catalog.core import *
 from ..vision.augment import *
-from ..vision.data import *
+from ..vision.cache import *
+from ..train.learner import *
 from .interpret import *
-from .interpret import panels
-from ..vision.cache import fit_poster
 
 # %% ../../nbs/71_interpret.gradcam.ipynb #36409632
 def grad_cam(
@@ -34,7 +34,9 @@ def grad_cam(
     try:
         with torch.enable_grad():
             logits = model.eval()(x)
-            if got[0].ndim!=4: raise GenreError(f'Grad-CAM needs a body whose output is a map of features; the output of this one has {got[0].ndim-2} spatial axes instead of 2. Give another `layer`.')
+            if got[0].ndim!=4:
+                raise GenreError('Grad-CAM needs a body whose output is a map of features; '
+                    f'the output of this one has {got[0].ndim-2} spatial axes instead of 2. Give another `layer`.')
             grad, = torch.autograd.grad(logits[torch.arange(len(x)), torch.as_tensor(cls)].sum(), got[0])
     finally:
         hook.remove()
@@ -56,7 +58,7 @@ def plot_cam(
     maps, # A map for each class, (n,h',w')
     names, # A text for each class
     title='', # Above the poster
-)->plt.Figure:
+): # Matplotlib's figure
     "The poster, and beside it one overlay a class"
     fig,axs = panels(1+len(maps), 6, 1.8, 1.8*im.shape[0]/im.shape[1]+.45)
     for ax in axs: ax.axis('off')
@@ -68,12 +70,20 @@ def plot_cam(
 # %% ../../nbs/71_interpret.gradcam.ipynb #41cac83b
 def _chosen(cls, vocab, probs, multi, thresh=.5):
     "Class numbers to explain"
-    if cls is None:
-        best = probs.argsort()[::-1]
-        return [int(i) for i in best[:4] if probs[i]>=thresh] or [int(best[0])] if multi else [int(best[0])]
-    if unknown := [c for c in L(cls) if c not in vocab]: raise GenreError(f'The model does not know the class {unknown[0]!r}. It knows: {", ".join(map(str, vocab))}.')
+    best = [int(i) for i in probs.argsort()[::-1]]
+    if cls is None: return multi and [i for i in best[:4] if probs[i]>=thresh] or best[:1]
+    if unknown := [c for c in L(cls) if c not in vocab]:
+        raise GenreError(f'The model does not know the class {unknown[0]!r}. It knows: {", ".join(map(str, vocab))}.')
     return [vocab.index(c) for c in L(cls)]
 
+def _logits(model, x):
+    "Logits of one image, (classes,), in full width"
+    was = model.training
+    with torch.inference_mode(): res = model.eval()(x)[0].float().cpu()
+    model.train(was)
+    return res
+
+# %% ../../nbs/71_interpret.gradcam.ipynb #1505001a
 def explain(
     model:nn.Module, # Body and head; gives logits
     file, # Image file
@@ -82,26 +92,23 @@ def explain(
     method='squish', # How a poster gets that size
     stats=imagenet_stats, # Mean and standard deviation of each channel
     multi=False, # Several labels a poster?
-    cls=None, # Classes to explain; the predicted ones if None
+    cls=None, # Class or classes to explain; the predicted ones if None
     title=None, # Above the poster; the name of the file if None
     layer=None, # As for `grad_cam`
 )->Plot: # Its `df` has class, prob and row and column of the strongest cell; `maps` holds the maps, `vocab` all classes
     "Grad-CAM of one poster, for each of some classes"
-    vocab,device = list(vocab), next(model.parameters()).device
-    im = fit_poster(file, size, method)
-    x = Normalize.from_stats(*stats, cuda=False)(TensorImage(im[None]).float()/255).as_subclass(Tensor).to(device)
-    was = model.training
-    with torch.inference_mode(): logits = model.eval()(x)[0].float().cpu()
-    model.train(was)
+    vocab,file,im = list(vocab), Path(file), fit_poster(file, size, method)
+    x = Normalize.from_stats(*stats, cuda=False)(TensorImage(im[None]).float()/255).as_subclass(Tensor).to(next(model.parameters()).device)
+    logits = _logits(model, x)
     probs = (logits.sigmoid() if multi else logits.softmax(0)).numpy()
     nums = _chosen(cls, vocab, probs, multi)
     maps = grad_cam(model, x.expand(len(nums), -1, -1, -1), nums, layer)
     names = [f'{vocab[i]} {probs[i]:.2f}' for i in nums]
-    view = Plot(plot_cam(im.transpose(1,2,0), maps, names, ifnone(title, Path(file).name)), alt=f'Grad-CAM of {Path(file).name}: {", ".join(names)}')
-    top = [np.unravel_index(m.argmax(), m.shape) for m in maps]
-    view.df,view.maps = pd.DataFrame({'class':[vocab[i] for i in nums], 'prob':probs[nums].round(4), 'row':[int(i) for i,_ in top], 'col':[int(j) for _,j in top]}), maps
-    view.vocab = vocab
-    return view
+    row,col = zip(*[np.unravel_index(m.argmax(), m.shape) for m in maps])
+    df = pd.DataFrame({'class':[vocab[i] for i in nums], 'prob':probs[nums].round(4), 'row':map(int, row), 'col':map(int, col)})
+    plot = Plot(plot_cam(im.transpose(1,2,0), maps, names, ifnone(title, file.name)), df, f'Grad-CAM of {file.name}: {", ".join(names)}')
+    plot.maps,plot.vocab = maps,vocab
+    return plot
 
 # %% ../../nbs/71_interpret.gradcam.ipynb #ac8f8d8f
 @patch
@@ -112,10 +119,12 @@ def gradcam(self:Learner,
     **kwargs
 )->Plot:
     "Where on this poster the evidence lies"
-    resize = first(self.dls.valid.after_item.fs, risinstance(Resize))
+    size,method = dls_shape(self.dls)
     norm = first(self.dls.valid.after_batch.fs, risinstance(Normalize))
-    return explain(self.model, file, self.dls.vocab, resize.size[::-1], str(resize.method), [o.flatten().tolist() for o in (norm.mean, norm.std)], self.dls.cat.multi, cls, **kwargs)
+    stats = [o.flatten().tolist() for o in (norm.mean, norm.std)]
+    return explain(self.model, file, self.dls.vocab, size or poster_size, method or 'squish', stats, self.dls.cat.multi, cls, **kwargs)
 
+# %% ../../nbs/71_interpret.gradcam.ipynb #df24cb81
 @patch
 def plot_gradcam(self:PosterInterpretation,
     i:int, # Row number, as `plot_top_losses` and `top_losses` give it
@@ -126,6 +135,6 @@ def plot_gradcam(self:PosterInterpretation,
     learn = ifnone(learn, self.learn)
     if learn is None: raise GenreError('This interpretation was not made from a learner. Give the model as `learn`.')
     if not 0<=i<len(self): raise GenreError(f'There is no row {i}; the rows are 0 to {len(self)-1}.')
-    r = self.rows([i]).to_dict('records')[0]
+    film = self.rows([i])['film'].iloc[0]
     cls = ifnone(cls, [v for v,said,true in zip(self.vocab, self.pred[i], self.Y[i]) if said or true][:5])
-    return learn.gradcam(self.cat.files[i], cls, title='\n'.join(textwrap.wrap(r['film'], 24, max_lines=2, placeholder=' …')))
+    return learn.gradcam(self.cat.files[i], cls, title='\n'.join(textwrap.wrap(film, 24, max_lines=2, placeholder=' …')))

@@ -15,10 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 from fastcore.basics import patch
-from ..core import *
-from ..catalog.core import *
+from ..core import safe_path
+from ..catalog.core import Catalog, read_catalog
 from ..images import BadImage, decode, open_image, read_bytes, upright_rgb
-
+from .dataset import url_path
 
 # %% ../../nbs/22_sample.site.ipynb #dbe4e7af
 def _entries(cat):
@@ -27,9 +27,9 @@ def _entries(cat):
     df = df.assign(**{c: '' for c in ('title', 'year', 'fault', 'url_path') if c not in df})
     out,seen = [], Counter()
     for i,(r,targets) in enumerate(zip(df.to_dict('records'), cat.ok.targets)):
-        path = r['url_path'] or _url_path(f"{i}{Path(r['file']).suffix}", r['title'] or Path(r['file']).stem)
+        path = r['url_path'] or url_path(f"{i}{Path(r['file']).suffix}", r['title'] or Path(r['file']).stem)
         for l in targets: seen[l] += 1
-        out.append(r | dict(id=i, targets=targets, url_path=path, path=safe_path(cat.path, r['file']),
+        out.append(r | dict(number=i, targets=targets, url_path=path, path=safe_path(cat.path, r['file']),
                             rank={l: float(r.get('rank') or seen[l]) for l in targets}))
     return out
 
@@ -164,7 +164,7 @@ def _name(e): return e['title'] + (f" ({e['year']})" if e['year'] else '') if e[
 
 def _film_page(e):
     t = html.escape(_name(e))
-    return _page(_name(e), f'<main><div><h1>{t}</h1><img src="/thumb/{e["id"]}" alt="{t}"><p>Poster of {t}</p></div></main>')
+    return _page(_name(e), f'<main><div><h1>{t}</h1><img src="/thumb/{e["number"]}" alt="{t}"><p>Poster of {t}</p></div></main>')
 
 def _size(e):
     "Width and height, as far as the file tells"
@@ -177,10 +177,10 @@ _hosts = 'posterwall.example film-archive.example onesheet.example cinema-prints
 def _tile(site, e, query):
     "One result: the shape that parsers look for, with the address of the full image in its link"
     w,h = e['size']
-    img,src,t = site.url + e['url_path'], f"{site.url}/film/{e['id']}", html.escape(_name(e))
+    img,src,t = site.url + e['url_path'], f"{site.url}/film/{e['number']}", html.escape(_name(e))
     link = f"/imgres?q={quote(query)}&imgurl={quote(img, safe='')}&imgrefurl={quote(src, safe='')}&docid={e['docid']}&tbnid={e['docid'][::-1]}&w={w}&h={h}"
     return (f'<div class="eA0Zlc" jsname="dTDiAc" data-lpage="{src}" data-docid="{e["docid"]}" data-ri="{e["n"]}"><a href="{html.escape(link)}">'
-            f'<img src="/thumb/{e["id"]}" alt="{t}" loading="lazy"></a><div class="src">{_hosts[e["id"]%len(_hosts)]}</div><div class="ttl">{t}</div></div>')
+            f'<img src="/thumb/{e["number"]}" alt="{t}" loading="lazy"></a><div class="src">{_hosts[e["number"]%len(_hosts)]}</div><div class="ttl">{t}</div></div>')
 
 def _escaped(o):
     "JSON in a JavaScript string, in the way of the real page: `=`, `&`, `<` and `>` as \\u00.. and all of it escaped once more"
@@ -190,7 +190,7 @@ def _escaped(o):
 
 def _scripts(site, es):
     "The first hundred results as script text, listed twice"
-    rows = [[e['docid'], [f"{site.url}/thumb/{e['id']}", 300, 200], [site.url+e['url_path'], e['size'][1], e['size'][0]]] for e in es[:100]]
+    rows = [[e['docid'], [f"{site.url}/thumb/{e['number']}", 300, 200], [site.url+e['url_path'], e['size'][1], e['size'][0]]] for e in es[:100]]
     flat = [o for r in rows for o in r[1:]]
     return f'<script>(function(){{var m={_escaped(flat)};window.W_jd=m;}})();</script><script>window.jsl={_escaped(rows)};</script>'
 

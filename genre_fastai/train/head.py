@@ -1,4 +1,4 @@
-"""While the body is frozen, look at each poster once
+"""The frozen stage in one forward pass: a head trained, or solved, on features that are computed once
 
 Docs: https://genre-fastai.github.io/genre_fastai/train.head.html.md"""
 
@@ -12,13 +12,22 @@ from contextlib import nullcontext
 from fastai.callback.mixup import MixHandler
 from fastai.vision.all import *
 from ..core import *
-from ..catalog.core import *
+from ..features.probe import *
+from .callbacks import *
+from ..vision.models import *
 from ..vision.precision import *
 
-# %% ../../nbs/62_train.head.ipynb #f2607cdc
+# %% ../../nbs/62_train.head.ipynb #eb99e633
 def _in_order(dl):
     "The same rows in their own order, none dropped"
     return dl.new(shuffle=False, drop_last=False, get_idxs=lambda n=len(dl.dataset): list(range(n)))
+
+def _check_memory(o, n, max_gb):
+    "Do the features of `n` rows fit, if `o` is a batch of them?"
+    need = o.nbytes/len(o)*n
+    if need <= max_gb*1e9: return
+    raise GenreError(f'The features of {n:,} posters would take {need/1e9:.1f} GB, more than max_gb={max_gb}. '
+        'Train the usual frozen stage, or raise max_gb.')
 
 def _features(learn, dl, f, max_gb):
     "What `f` makes of each row of `dl`, and the targets"
@@ -27,10 +36,8 @@ def _features(learn, dl, f, max_gb):
     xs,ys = [],[]
     with torch.no_grad(), as_valid:
         for *xb,yb in (progress_bar(_in_order(dl), leave=False) if hasattr(learn, 'progress') else _in_order(dl)):
-            o = f(*xb).as_subclass(Tensor)
-            need = o.nbytes/len(o)*len(dl.dataset)
-            if need > max_gb*1e9: raise GenreError(f'What the body says about {len(dl.dataset):,} posters would take {need/1e9:.1f} GB, more than max_gb={max_gb}. Train the usual frozen stage, or raise max_gb.')
-            xs.append(o); ys.append(yb)
+            xs.append(f(*xb).as_subclass(Tensor)); ys.append(yb)
+            _check_memory(xs[-1], len(dl.dataset), max_gb)
     return torch.cat(xs), torch.cat(ys)
 
 # %% ../../nbs/62_train.head.ipynb #35362bde
@@ -38,7 +45,7 @@ class FeatureDL(GetAttr):
     "Batches of features, in the order of another loader; whatever else is asked of it, that loader answers"
     _default = 'source'
     def __init__(self,
-        source, # The loader of the pictures
+        source, # The loader of the images
         x, # One row of features for each row of its dataset
         y, # Targets
     ): self.source,self.x,self.y = source,x,y
@@ -51,12 +58,15 @@ class FeatureDL(GetAttr):
 
 # %% ../../nbs/62_train.head.ipynb #c958bf13
 class OnFeatures(Callback):
-    "Keeps the body out of a fit on its features, and refuses what needs pictures"
+    "Keeps the body out of a fit on its features, and refuses what needs images"
     order = -20
     def before_fit(self):
         mix = [o.name for o in self.learn.cbs if isinstance(o, MixHandler)]
-        if mix: raise GenreError(f'{mix[0]} blends pictures, but here the body has looked at them already. Leave it out, or train the usual frozen stage.')
-        for p in self.model[0].parameters(): p.grad = None # an earlier fit leaves zeros, and an optimizer moves what has a gradient of zero
+        if mix:
+            raise GenreError(f'{mix[0]} blends images, but here the body has looked at them already. '
+                'Leave it out, or train the usual frozen stage.')
+        # an earlier fit leaves zeros, and an optimizer moves what has a gradient of zero
+        for p in self.model[0].parameters(): p.grad = None
 
 @patch
 @contextmanager
@@ -91,21 +101,11 @@ def fit_head(self:Learner,
     return self
 
 # %% ../../nbs/62_train.head.ipynb #6d20ef99
-def _solve(x, y, n_out, C):
-    "Weights (n_out, d) and biases of the logistic regression of `y` on the rows of `x`"
-    from sklearn.linear_model import LogisticRegression
-    W,b = np.zeros((n_out, x.shape[1])), np.full(n_out, -5.)
-    if len(have := np.unique(y))<2: b[have] = 5
-    else:
-        m = LogisticRegression(C=C, max_iter=1000).fit(x, y)
-        two = len(have)==2 # of two classes, scikit-learn gives the weights of the second alone
-        W[have],b[have] = (np.concatenate([-m.coef_, m.coef_])/2, np.r_[-m.intercept_, m.intercept_]/2) if two else (m.coef_, m.intercept_)
-    return W,b
-
-def _solve_many(x, ys, C):
-    "The same for several labels, each of them a yes or a no"
-    both = [_solve(x, y, 2, C) for y in ys.T.astype(int)]
-    return np.stack([W[1]-W[0] for W,_ in both]), np.array([b[1]-b[0] for _,b in both])
+def _solvable(head):
+    "The batch norm and the linear layer of a `linear_head`"
+    norm,lin = (next((o for o in head.modules() if isinstance(o, t)), None) for t in (nn.BatchNorm1d, nn.Linear))
+    if lin is not None and norm is not None and not norm.affine and norm.num_features==lin.in_features: return norm,lin
+    raise GenreError('Only a `linear_head` can be solved. Make the learner with `linear=True`, or train the head with `fit_head`.')
 
 @patch
 def fit_probe(self:Learner,
@@ -113,13 +113,14 @@ def fit_probe(self:Learner,
     max_gb=8., # Refuse where the features would take more memory than this
 )->Learner: # The same learner; from now on all its batch norms keep their statistics
     "Set a `linear_head` to the best there is for the frozen body"
-    head = self.model[1]
-    norm,lin = (next((o for o in head.modules() if isinstance(o, t)), None) for t in (nn.BatchNorm1d, nn.Linear))
-    if lin is None or norm is None or norm.affine or norm.num_features!=lin.in_features: raise GenreError('Only a `linear_head` can be solved. Make the learner with `linear=True`, or train the head with `fit_head`.')
+    norm,lin = _solvable(self.model[1])
     with self.cached_body(max_gb): x,y = self.dls.train.x.float(),self.dls.train.y
-    norm.running_mean.copy_(x.mean(0)); norm.running_var.copy_(x.var(0, unbiased=False))
-    z,y = (to_np(o) for o in (norm.eval()(x), y))
-    W,b = _solve_many(z, y, C) if y.ndim>1 else _solve(z, y, len(lin.bias), C)
-    with torch.no_grad(): lin.weight.copy_(tensor(W)); lin.bias.copy_(tensor(b))
+    norm.running_mean.copy_(x.mean(0))
+    norm.running_var.copy_(x.var(0, unbiased=False))
+    Y = to_np(y) if y.ndim>1 else np.eye(len(lin.bias))[to_np(y)]
+    W,b = LinearProbe(C, y.ndim>1, scale=False).fit(to_np(norm.eval()(x)), Y).layer() # the norm scales, with its own epsilon
+    with torch.no_grad():
+        lin.weight.copy_(tensor(W))
+        lin.bias.copy_(tensor(b))
     self.remove_cbs(self.cbs.filter(risinstance(FreezeBNStats)))
     return self.add_cb(FreezeBNStats(head=True))

@@ -9,10 +9,6 @@ __all__ = ['poster_size', 'presets', 'poster_tfms', 'shift_mat', 'keras_tfms', '
 
 # %% ../../nbs/42_vision.augment.ipynb #ae46d62f
 from fastai.vision.all import *
-from fastai.vision.augment import _WarpCoord
-from ..core import *
-from ..catalog.core import *
-
 
 # %% ../../nbs/42_vision.augment.ipynb #e2963f2a
 poster_size = 256,176
@@ -28,28 +24,30 @@ def poster_tfms(
     "Mild augmentation for posters: fastai's `aug_transforms` without flips and warps"
     return aug_transforms(do_flip=do_flip, max_rotate=max_rotate, max_zoom=max_zoom, max_lighting=max_lighting, max_warp=max_warp, **kwargs)
 
-# %% ../../nbs/42_vision.augment.ipynb #44aa06eb
+# %% ../../nbs/42_vision.augment.ipynb #428b2b2a
 def shift_mat(
     x, # Batch of images
     max_shift=.2, # Share of width and height
 )->Tensor: # (batch,3,3)
     "Random shifts, as a matrix for `AffineCoordTfm`"
-    dx,dy = (x.new_empty(x.size(0)).uniform_(-2*max_shift, 2*max_shift) for _ in range(2)) # a picture is 2 wide in these units
+    dx,dy = (x.new_empty(x.size(0)).uniform_(-2*max_shift, 2*max_shift) for _ in range(2)) # an image is 2 wide in these units
     one,zero = torch.ones_like(dx),torch.zeros_like(dx)
     return affine_mat(one, zero, dx, zero, one, dy)
 
+# %% ../../nbs/42_vision.augment.ipynb #84f1c1cf
 def keras_tfms(
     max_shift=.2, # Share of width and height
     zoom=.2, # Zooms lie between `1-zoom` and `1+zoom`
     p_flip=.5, # Share of mirror images
 )->list: # Batch transforms
-    "Article 0's augmentation: shifts, zooms and flips, with the edge repeated outside of the picture"
+    "Article 0's augmentation: shifts, zooms and flips, with the edge repeated outside of the image"
     tkw = dict(pad_mode=PadMode.Border, align_corners=True)
-    return setup_aug_tfms([Flip(p=p_flip, **tkw), AffineCoordTfm(partial(shift_mat, max_shift=max_shift), **tkw),
-                           Zoom(min_zoom=1-zoom, max_zoom=1+zoom, p=1., draw_x=.5, draw_y=.5, **tkw)])
+    shift = AffineCoordTfm(partial(shift_mat, max_shift=max_shift), **tkw)
+    return setup_aug_tfms([Flip(p=p_flip, **tkw), shift, Zoom(min_zoom=1-zoom, max_zoom=1+zoom, p=1., draw_x=.5, draw_y=.5, **tkw)])
 
-presets = dict(article0=lambda: dict(size=150, method='squish', batch_tfms=keras_tfms(), bs=256),
-               article1=lambda: dict(size=224, method='crop', batch_tfms=aug_transforms(), bs=64))
+_article0 = lambda: dict(size=150, method='squish', batch_tfms=keras_tfms(), bs=256)
+_article1 = lambda: dict(size=224, method='crop', batch_tfms=aug_transforms(), bs=64)
+presets = dict(article0=_article0, article1=_article1)
 
 # %% ../../nbs/42_vision.augment.ipynb #f954936b
 def _plain(t): return t.as_subclass(Tensor) if isinstance(t, Tensor) else t
@@ -88,10 +86,12 @@ def _affine(f):
     return step
 
 # %% ../../nbs/42_vision.augment.ipynb #ebab17f5
+_warp = type(Warp().coord_fs[0]) # what fastai changes perspective with
+
 def _known(f):
     "Can the transform `f` be applied to a few images at a time?"
     if isinstance(f, LightingTfm): return all(hasattr(g, 'max_lighting') for g in f.fs)
-    if isinstance(f, AffineCoordTfm): return f.size is None and all(type(g) is _WarpCoord for g in f.coord_fs)
+    if isinstance(f, AffineCoordTfm): return f.size is None and all(type(g) is _warp for g in f.coord_fs)
     return type(f) in (IntToFloatTensor, Normalize)
 
 def _step(f):
@@ -101,13 +101,14 @@ def _step(f):
     if isinstance(f, Normalize): return lambda x,i,j: x.sub_(_plain(f.mean)).div_(_plain(f.std))
     return lambda x,i,j: x.float().div_(f.div)
 
+# %% ../../nbs/42_vision.augment.ipynb #1469527a
 class BlockPipeline(Pipeline):
     "fastai's batch transforms, applied to a few images at a time on a CPU"
     block = 2**20 # Floats a block: 4 MB
     def __call__(self, o):
         x = o[0] if isinstance(o, tuple) and o else None
         if type(x) is not TensorImage or x.dtype!=torch.uint8 or x.ndim!=4 or x.device.type!='cpu' or not len(x): return super().__call__(o)
-        fs = [f for f in self.fs if f.name!='noop' and (f.split_idx is None or f.split_idx==self.split_idx or isinstance(f, AffineCoordTfm))]
+        fs = [f for f in self.fs if f.name!='noop' and (f.split_idx in (None, self.split_idx) or isinstance(f, AffineCoordTfm))]
         n = next((i for i,f in enumerate(fs) if not _known(f)), len(fs))
         if not n or type(fs[0]) is not IntToFloatTensor: return super().__call__(o)
         o = (TensorImage(self._blocks(x, fs[:n])), *o[1:])

@@ -1,4 +1,4 @@
-"""Decode each poster once: a memory-mapped cache of pixels, and batches that come out of it whole
+"""Decode each poster once: a memory-mapped cache of pixels
 
 Docs: https://genre-fastai.github.io/genre_fastai/vision.cache.html.md"""
 
@@ -9,15 +9,13 @@ __all__ = ['fit_methods', 'open_poster', 'PosterImage', 'check_fit', 'fit_poster
            'pixel_cache', 'clear_pixels']
 
 # %% ../../nbs/43_vision.cache.ipynb #4b8b4ea0
-import errno, json, shutil
-from collections import deque
+import errno, functools, json, math, os, re, shutil
 from concurrent.futures import ThreadPoolExecutor
-from filelock import FileLock
 import PIL
 from fastai.vision.all import *
-from fastai.vision.augment import _WarpCoord
-from ..core import *
-from ..catalog.core import *
+from filelock import FileLock
+from ..catalog.core import Catalog
+from ..core import GenreError, atomic_write, safe_path, short_hash
 from ..images import BadImage, decode, read_bytes, upright_rgb
 
 # %% ../../nbs/43_vision.cache.ipynb #baefebf9
@@ -46,9 +44,11 @@ def check_fit(
     method='squish', # One of `fit_methods`
 )->tuple: # Height and width
     "Height and width, or a `GenreError` where `size` or `method` make no sense"
-    hw = (size,size) if isinstance(size, (int,np.integer)) else tuple(size) if isinstance(size, (tuple,list)) else ()
-    if len(hw)!=2 or not all(isinstance(o, (int,np.integer)) and 8<=o<=4096 for o in hw):
-        raise GenreError(f'A size of {size!r} is not one: give height and width in whole pixels from 8 to 4096, such as (256,176), or one number for a square.')
+    whole = int,np.integer
+    hw = (size,size) if isinstance(size, whole) else tuple(size) if isinstance(size, (tuple,list)) else ()
+    if len(hw)!=2 or not all(isinstance(o, whole) and 8<=o<=4096 for o in hw):
+        raise GenreError(f'A size of {size!r} is not one: give height and width in whole pixels from 8 to 4096, such as (256,176), '
+            'or one number for a square.')
     if method not in fit_methods: raise GenreError(f'There is no method {str(method)!r}. Choose one of {", ".join(fit_methods)}.')
     return int(hw[0]),int(hw[1])
 
@@ -72,29 +72,35 @@ def pixels_folder(
     if folder is not None: return Path(folder)
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'genre_fastai'/'pixels'
 
+def _stat(cat, name):
+    "What tells that a file was changed: its size and time"
+    try: s = safe_path(cat.path, name).stat()
+    except OSError as e:
+        raise GenreError(f'{cat.path/name} cannot be read ({e.strerror}). '
+            'Correct the file, or give the row another status than ok.') from None
+    return name, s.st_size, s.st_mtime_ns
+
 def pixels_key(
     cat:Catalog, # Its usable rows count
     size, # Height and width in pixels
     method='squish', # 'squish', 'crop' or 'pad'
 )->str: # 24 hex digits
     "The name of a cache: a hash of everything that the pixels depend on"
-    stats = []
-    for name in sorted(set(cat.ok.df['file'])):
-        try: s = safe_path(cat.path, name).stat()
-        except OSError as e: raise GenreError(f'{cat.path/name} cannot be read ({e.strerror}). Mend the file, or give the row another status than ok.') from None
-        stats.append((name, s.st_size, s.st_mtime_ns))
+    stats = [_stat(cat, o) for o in sorted(set(cat.ok.df['file']))]
     what = [_version, PIL.__version__, check_fit(size, method), method, str(cat.path.resolve()), stats]
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]
+    return short_hash(json.dumps(what), 24)
 
 # %% ../../nbs/43_vision.cache.ipynb #ba07ee0e
 class PixelCache:
-    "The pixels of posters at one size, memory-mapped; `cache[rows]` copies some of them"
+    "The pixels of posters at one size, memory-mapped; `cache[rows]` copies some of them: (rows,3,height,width), uint8"
     def __init__(self,
         path, # The `.npy` file; its `.json` lies beside it
     ): self.path = Path(path)
     def __getstate__(self): return dict(path=self.path)
     def __len__(self): return len(self.row)
-    def __repr__(self): return f'PixelCache({len(self)} posters, {" x ".join(map(str, self.info["size"]))}, {self.info["method"]}, {self.nbytes/1e6:,.0f} MB)'
+    def __repr__(self):
+        h,w = self.info['size']
+        return f'PixelCache({len(self)} posters, {h} x {w}, {self.info["method"]}, {self.nbytes/1e6:,.0f} MB)'
     def __getitem__(self, rows): return np.take(self.pixels, rows, axis=0)
     @functools.cached_property
     def info(self): return json.loads(self.path.with_suffix('.json').read_text(encoding='utf-8'))
@@ -104,13 +110,14 @@ class PixelCache:
     def row(self): return {f:i for i,f in enumerate(self.info['files'])}
     @property
     def nbytes(self): return 3*math.prod(self.info['size'])*len(self)
-    @property
-    def ready(self):
-        "Are both files there and whole?"
-        try: return self.pixels.shape==(len(self), 3, *self.info['size']) and self.pixels.dtype==np.uint8
-        except (OSError, ValueError, KeyError, TypeError): return False
 
-# %% ../../nbs/43_vision.cache.ipynb #c42c6c84
+# %% ../../nbs/43_vision.cache.ipynb #e2f259f3
+@patch(as_prop=True)
+def ready(self:PixelCache)->bool:
+    "Are both files there and whole?"
+    try: return self.pixels.shape==(len(self), 3, *self.info['size']) and self.pixels.dtype==np.uint8
+    except (OSError, ValueError, KeyError, TypeError): return False
+
 @patch
 def rows(self:PixelCache,
     names, # Values of `file`
@@ -125,7 +132,9 @@ def _write_pixels(path, cat, files, size, method, threads, progress):
     "Write the pixels of `files` to `path`, front to back"
     def one(name):
         try: return fit_poster(safe_path(cat.path, name), size, method)
-        except BadImage as e: raise GenreError(f'{cat.path/name} cannot be decoded ({e}). Check the images first with `verify(cat)`, or `genre-fastai catalog`.') from e
+        except BadImage as e:
+            raise GenreError(f'{cat.path/name} cannot be decoded ({e}). '
+                'Check the images first with `cat.verify()`, or `genre-fastai catalog`.') from e
     parts = list(chunked(files, 64))
     with atomic_write(path, 'wb') as f, ThreadPoolExecutor(threads) as ex:
         np.lib.format.write_array_header_1_0(f, dict(descr='|u1', fortran_order=False, shape=(len(files), 3, *size)))
@@ -133,11 +142,30 @@ def _write_pixels(path, cat, files, size, method, threads, progress):
             for a in ex.map(one, part): f.write(a)
 
 def _check_space(folder, need, max_gb):
-    if need > max_gb*1e9: raise GenreError(f'The pixel cache would take {need/1e9:.1f} GB, more than max_gb={max_gb}. Choose a smaller size, raise max_gb, or do without the cache.')
+    "A `GenreError` before the first poster is decoded, where there is no room"
+    if need > max_gb*1e9:
+        raise GenreError(f'The pixel cache would take {need/1e9:.1f} GB, more than max_gb={max_gb}. '
+            'Choose a smaller size, raise max_gb, or do without the cache.')
     free = shutil.disk_usage(folder).free
-    if need*1.02 > free: raise GenreError(f'The pixel cache takes {need/1e6:,.0f} MB, but {folder} has {free/1e6:,.0f} MB free. Make room, give another folder (cache=...), or call clear_pixels().')
+    if need*1.02 > free:
+        raise GenreError(f'The pixel cache takes {need/1e6:,.0f} MB, but {folder} has {free/1e6:,.0f} MB free. '
+            'Make room, give another folder (cache_pixels=...), or call clear_pixels().')
 
 # %% ../../nbs/43_vision.cache.ipynb #f591641d
+def _make(cache, cat, files, size, method, max_gb, threads, progress):
+    "Make the files of `cache`, unless another process did so while this one waited"
+    folder = cache.path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache.path.with_suffix('.lock')):
+        if PixelCache(cache.path).ready: return
+        for o in folder.glob(f'.{cache.path.stem}.*.tmp'): o.unlink() # left by a process that was killed
+        need = len(files)*3*math.prod(size)
+        _check_space(folder, need, max_gb)
+        _write_pixels(cache.path, cat, files, size, method, threads or defaults.cpus, progress)
+        info = dict(version=_version, size=size, method=method, folder=str(cat.path.resolve()), files=files)
+        with atomic_write(cache.path.with_suffix('.json')) as f: json.dump(info, f)
+    if progress: print(f'Pixel cache: {len(files):,} posters, {need/1e6:,.0f} MB in {folder}')
+
 def pixel_cache(
     cat:Catalog, # Its usable rows are cached
     size, # Height and width in pixels, or one number for a square
@@ -147,25 +175,16 @@ def pixel_cache(
     threads=None, # Decoding threads; one a core if None
     progress=True, # Show a bar, and say what was made?
 )->PixelCache: # Ready to read
-    "Make the pixel cache of a catalog, or find the one made before"
+    "Make the pixel cache of a catalog, or find the one made before; a `GenreError` where it cannot be made"
     cat,size,folder = cat.ok, check_fit(size, method), pixels_folder(folder)
     files,cache = sorted(set(cat.df['file'])), PixelCache(folder/f'{pixels_key(cat, size, method)}.npy')
     if not files: raise GenreError('The catalog has no usable rows to cache.')
     if cache.ready: return cache
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache.path.with_suffix('.lock')):
-            cache = PixelCache(cache.path) # another process may have made it while this one waited
-            if cache.ready: return cache
-            for o in folder.glob(f'.{cache.path.stem}.*.tmp'): o.unlink() # left by a process that was killed
-            need = len(files)*3*math.prod(size)
-            _check_space(folder, need, max_gb)
-            _write_pixels(cache.path, cat, files, size, method, threads or defaults.cpus, progress)
-            with atomic_write(cache.path.with_suffix('.json')) as f: json.dump(dict(version=_version, size=size, method=method, folder=str(cat.path.resolve()), files=files), f)
+    try: _make(cache, cat, files, size, method, max_gb, threads, progress)
     except OSError as e:
         why = 'the disk is full' if e.errno in (errno.ENOSPC, getattr(errno, 'EDQUOT', -1)) else e.strerror or str(e)
-        raise GenreError(f'The pixel cache cannot be written to {folder}: {why}. Make room, give another folder (cache=...), or call clear_pixels().') from e
-    if progress: print(f'Pixel cache: {len(files):,} posters, {need/1e6:,.0f} MB in {folder}')
+        raise GenreError(f'The pixel cache cannot be written to {folder}: {why}. '
+            'Make room, give another folder (cache_pixels=...), or call clear_pixels().') from e
     return PixelCache(cache.path)
 
 # %% ../../nbs/43_vision.cache.ipynb #f068fc8b

@@ -1,4 +1,4 @@
-"""Half-width numbers where the device gains from them, on a CPU too
+"""Mixed precision where the device gains from it, on a CPU too
 
 Docs: https://genre-fastai.github.io/genre_fastai/vision.precision.html.md"""
 
@@ -8,30 +8,38 @@ Docs: https://genre-fastai.github.io/genre_fastai/vision.precision.html.md"""
 __all__ = ['cpu_bf16', 'precisions', 'bf16_reason', 'has_bf16', 'choose_precision', 'is_depthwise', 'AutocastCallback']
 
 # %% ../../nbs/45_vision.precision.ipynb #4744c934
-import types
+import functools, os, types
 from fastai.callback.channelslast import ChannelsLast
 from fastai.vision.all import *
-from ..core import *
-from ..catalog.core import *
+from ..core import GenreError
 
 # %% ../../nbs/45_vision.precision.ipynb #3bfe8d24
 cpu_bf16 = 'amx_bf16','avx512_bf16','bf16' # Intel's and AMD's, and Arm's, as `torch.cpu` names them
+_without_bf16 = 'sse41 avx avx2 avx2_vnni avx2_vnni_2 avx512_core avx512_core_vnni'.split() # values of ONEDNN_MAX_CPU_ISA
+
+def _cpu_bf16():
+    "The bfloat16 instructions that this CPU has and that oneDNN may use"
+    held = os.environ.get('ONEDNN_MAX_CPU_ISA') or os.environ.get('DNNL_MAX_CPU_ISA', '')
+    if held.lower() in _without_bf16: return ''
+    caps = getattr(torch.cpu, 'get_capabilities', dict)()
+    return ' and '.join(o for o in cpu_bf16 if caps.get(o, False))
 
 def _mps_bf16():
     "Does one small convolution in bfloat16 run?"
+    one = lambda n: torch.ones(1, 1, n, n, device='mps')
     try:
-        with torch.autocast('mps', torch.bfloat16): return F.conv2d(torch.ones(1,1,4,4, device='mps'), torch.ones(1,1,3,3, device='mps')).dtype==torch.bfloat16
+        with torch.autocast('mps', torch.bfloat16): return F.conv2d(one(4), one(3)).dtype==torch.bfloat16
     except (RuntimeError, TypeError): return False # torch without MPS, or a system that is too old
 
+# %% ../../nbs/45_vision.precision.ipynb #00ebf630
 def bf16_reason(
     device=None, # The default device if None
 )->str: # Empty if the device does not gain
     "Why this device gains from bfloat16, in a few words"
     kind = (device or default_device()).type
-    if kind=='cpu':
-        caps = getattr(torch.cpu, 'get_capabilities', dict)()
-        return ' and '.join(o for o in cpu_bf16 if caps.get(o, False))
-    if kind=='cuda': return 'a GPU with bfloat16' if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else ''
+    if kind=='cpu': return _cpu_bf16()
+    if kind=='cuda':
+        return 'a GPU with bfloat16' if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else ''
     return 'a GPU that ran it' if kind=='mps' and _mps_bf16() else ''
 
 def has_bf16(
@@ -48,13 +56,14 @@ def choose_precision(
     device=None, # The default device if None
 )->tuple: # The precision and why, in words
     "What to calculate in; 'auto' asks the device"
-    device = device or default_device()
+    kind = (device or default_device()).type
     if precision not in precisions: raise GenreError(f'There is no precision {precision!r}. Choose one of {", ".join(precisions)}.')
-    if precision=='fp16' and device.type!='cuda': raise GenreError(f'fp16 needs a CUDA device, and this is a {device.type} device. Choose bf16, fp32 or auto.')
+    if precision=='fp16' and kind!='cuda':
+        raise GenreError(f'fp16 needs a CUDA device, and this is a {kind} device. Choose bf16, fp32 or auto.')
     if precision!='auto': return precision, 'as asked'
-    if why := bf16_reason(device): return 'bf16', f'this {device.type} device reports {why}'
-    if device.type=='cuda': return 'fp16', 'this GPU is from before bfloat16'
-    return 'fp32', f'this {device.type} device does not report bfloat16'
+    if why := bf16_reason(device): return 'bf16', f'this {kind} device reports {why}'
+    if kind=='cuda': return 'fp16', 'this GPU is from before bfloat16'
+    return 'fp32', f'this {kind} device does not report bfloat16'
 
 # %% ../../nbs/45_vision.precision.ipynb #12d7a54a
 def is_depthwise(
@@ -124,7 +133,7 @@ def to_precision(self:Learner,
 ):
     "Train in bfloat16 where the device gains from it"
     kind,why = choose_precision(precision, self.dls.device)
-    if verbose and precision=='auto': _tell(f'Precision: {kind} ({why}). `precision="fp32"` for full width.' if kind!='fp32' else f'Precision: fp32 ({why}).')
+    if verbose and precision=='auto': _tell(f'Precision: {kind} ({why}).' + (' `precision="fp32"` for full width.' if kind!='fp32' else ''))
     self.to_fp32()
     if kind=='fp16': return self.add_cbs([ChannelsLast(), MixedPrecision()])
     if kind=='bf16': return self.add_cb(AutocastCallback(predict=predict))

@@ -1,0 +1,41 @@
+"Results as markdown, for the README and the lessons: `from tables import results_markdown` with tools/ on the path"
+from genre_fastai.course.benchmark import findings, named, results_table, set_name, several_sizes
+
+def _markdown(head, lines): return '\n'.join('| '+' | '.join(map(str, o))+' |' for o in [head, ['---']*len(head), *lines])
+def _figure(r): return f'{r.accuracy:.3f} [{r.low:.3f}, {r.high:.3f}]'
+
+def _set(data, g):
+    "One set: a line that says what its runs have in common, and a table"
+    r,nets = g.iloc[0], ', '.join(g['arch'][g['recipe']!='article0'].unique())
+    said = f"**{set_name(data)}**: {r['n_train']:,.0f} training and {r['n_test']:,.0f} test posters, baseline {r['baseline']:.3f}{nets and f', network {nets}'}"
+    clean = g['accuracy_clean'].notna().any() if 'accuracy_clean' in g else False
+    head = ['recipe','accuracy', *(['clean labels'] if clean else []), 'runs','seconds']
+    lines = [[r.name, _figure(r), *([f'{r.accuracy_clean:.3f}'] if clean else []), r.runs, f'{r.seconds:.0f}'] for r in g.itertuples()]
+    return f'{said}\n\n{_markdown(head, lines)}'
+
+def results_markdown(out='results', n=0):
+    "A table for each set of recipes that saw `n` training rows a class (0 for all), under a line that says what they have in common"
+    df = results_table(out)
+    return '\n\n'.join(_set(data, g) for data,g in named(df[df['n']==n]).groupby('data', sort=False))
+
+def sizes_markdown(out='results'):
+    "What more training posters a class are worth, one line a recipe"
+    df = several_sizes(out)
+    sizes = sorted(set(df['n'])-{0}) + [0]*(0 in set(df['n']))
+    lines = []
+    for (data,name),g in df.groupby(['data','name'], sort=False):
+        known = {r.n: _figure(r) for r in g.itertuples()}
+        lines.append([set_name(data), name, *[known.get(o, '') for o in sizes]])
+    return _markdown(['set','recipe', *[f'{o} a class' if o else 'all' for o in sizes]], lines)
+
+def findings_markdown(out='results'):
+    "Both answers in two sentences, with the newest figures of the files"
+    true,clean = findings(out)
+    no,all_ = true.loc[true['share'].idxmin()], true.loc[true['share'].idxmax()]
+    raw,cleaned,flat,control = (f"{r['mean']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in clean.to_dict('records'))
+    a,b,_,c = clean.to_dict('records')
+    alike = max(o['low'] for o in (a,b,c))<=min(o['high'] for o in (a,b,c))
+    return (f"With a copy of {all_['share']:.0%} of the validation posters among the training rows, measured accuracy goes from {no['valid']:.3f} to "
+            f"{all_['valid']:.3f}; on test posters without copies it is {no['test']:.3f} and {all_['test']:.3f}. Training rows cleaned by a rule: {raw} before, "
+            f"{cleaned} after, {control} with as many rows removed at random{', so no difference is seen' if alike else ''}; and {flat} when the test rows "
+            "are cleaned too, which is how an article's figure rises.")
