@@ -1,4 +1,5 @@
-"The cleaner on many posters in a real JupyterLab, in headless Chromium: seconds to the first page (beside fastai's cleaner, alternating), milliseconds to a mark, memory while paging"
+"""The cleaner on many posters in a real JupyterLab, in headless Chromium: seconds to the first page (beside fastai's cleaner, alternating),
+milliseconds to a mark, memory while paging"""
 import argparse, os, statistics, sys, tempfile, time
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'tests'))
@@ -12,11 +13,11 @@ from genre_fastai.core import *
 from genre_fastai.catalog.core import *
 from genre_fastai.clean.widget import *
 cat = read_catalog('catalog.csv')
-odd = cat.where(split='train').df['file'][::5]
-sugg = pd.DataFrame(dict(file=odd, action='relabel', suggested=cat.classes[0], reason='confident learning'))
+odd = cat.where(split='train').df['id'][::5]
+issues = pd.DataFrame(dict(id=odd, action='relabel', suggested=cat.classes[0], reason='confident learning'))
 def rss(): return int(next(o for o in open('/proc/self/status') if o.startswith('VmRSS')).split()[1])/1024
 kept = []'''
-ours = "kept.append(ImageCleaner(cat, 'cleaning.jsonl', sugg)); kept[-1]"
+ours = "kept.append(ImageCleaner(cat, 'cleaning.jsonl', issues)); kept[-1]"
 fastais = "c = ImagesCleaner(cat.classes, max_n=24); c.set_fns(cat.files); c"
 
 def posters(root, n):
@@ -26,11 +27,13 @@ def posters(root, n):
     drawn = make_sample(root/'drawn', n=100, seed=1, size=(500,750)).where(kind='clean')
     (root/'posters').mkdir()
     for i in range(n): os.link(drawn.files[i%len(drawn)], root/f'posters/{i:05d}.jpg')
-    Catalog(dict(file=[f'posters/{i:05d}.jpg' for i in range(n)], label=[drawn.df['label'][i%len(drawn)] for i in range(n)], split=['train' if i%5 else 'valid' for i in range(n)]), root).save(root/'catalog.csv')
+    labels,split = [drawn.df['label'][i%len(drawn)] for i in range(n)], ['train' if i%5 else 'valid' for i in range(n)]
+    Catalog(dict(file=[f'posters/{i:05d}.jpg' for i in range(n)], label=labels, split=split), root).save(root/'catalog.csv')
 
 def run(p, cell):
     "Run the `cell`-th cell, and give the seconds until its output shows 24 pictures"
-    js = '''const [cell, done] = arguments, nb = [...jupyterapp.shell.widgets('main')].find(o => o.sessionContext), start = performance.now();
+    js = '''const [cell, done] = arguments, start = performance.now();
+      const nb = [...jupyterapp.shell.widgets('main')].find(o => o.sessionContext);
       nb.content.activeCellIndex = cell;
       const out = nb.content.widgets[cell].outputArea.node, old = new Set(out.querySelectorAll('img'));
       const tick = () => { const n = [...out.querySelectorAll('img')].filter(o => !old.has(o) && o.complete && o.naturalWidth).length;
@@ -40,13 +43,16 @@ def run(p, cell):
 
 def value(p, code):
     "What the kernel says to `code`"
-    js = '''const [code, done] = arguments, k = [...jupyterapp.shell.widgets('main')].find(o => o.sessionContext).sessionContext.session.kernel;
-      const f = k.requestExecute({code: '', user_expressions: {x: code}}); f.done.then(r => done(r.content.user_expressions.x.data['text/plain']))'''
+    js = '''const [code, done] = arguments;
+      const k = [...jupyterapp.shell.widgets('main')].find(o => o.sessionContext).sessionContext.session.kernel;
+      const f = k.requestExecute({code: '', user_expressions: {x: code}});
+      f.done.then(r => done(r.content.user_expressions.x.data['text/plain']))'''
     return float(p.d.execute_async_script(js, code))
 
 def mark(p):
     "Milliseconds from a key to the painted mark, and to Python's answer that it is in the journal"
-    js = '''const done = arguments[0], root = document.querySelector('.gc-root'), card = root.querySelector('.gc-card[data-file]:not([data-mark=keep])'), left = root.querySelector('.gc-left').textContent;
+    js = '''const done = arguments[0], root = document.querySelector('.gc-root'), left = root.querySelector('.gc-left').textContent;
+      const card = root.querySelector('.gc-card[data-id]:not([data-mark=keep])');
       card.focus(); const start = performance.now(); let painted = 0;
       const tick = () => { if (!painted && card.dataset.mark === 'keep') painted = performance.now() - start;
         root.querySelector('.gc-left').textContent !== left ? done([painted, performance.now() - start]) : requestAnimationFrame(tick); };
@@ -72,9 +78,12 @@ def main(n, rounds, pages):
             wait(lambda: value(p, 'len(kept)')==0, 'the imports', 120)
             times = [(run(p, 1), run(p, 2)) for _ in range(rounds)]
             for a,b in times: print(f'first page of {n:,} posters: fastai {a:.2f} s, ours {b:.2f} s, ratio {a/b:.1f}', flush=True)
-            print(f'median: fastai {statistics.median(a for a,_ in times):.2f} s, ours {statistics.median(b for _,b in times):.2f} s; ratio {min(a/b for a,b in times):.1f} to {max(a/b for a,b in times):.1f}')
+            theirs,own = (statistics.median(o) for o in zip(*times))
+            ratios = [a/b for a,b in times]
+            print(f'median: fastai {theirs:.2f} s, ours {own:.2f} s; ratio {min(ratios):.1f} to {max(ratios):.1f}')
             ms = [mark(p) for _ in range(20)]
-            for name,o in zip(('painted', 'in the journal'), zip(*ms)): print(f'mark {name}: median {statistics.median(o):.0f} ms, worst {max(o):.0f} ms')
+            for name,o in zip(('painted', 'in the journal'), zip(*ms)):
+                print(f'mark {name}: median {statistics.median(o):.0f} ms, worst {max(o):.0f} ms')
             p.choose('reason', '')
             wait(lambda: p.total()==f'{n:,} posters', 'all posters')
             d.execute_cdp_cmd('Performance.enable', {})
@@ -84,8 +93,12 @@ def main(n, rounds, pages):
                     heap,nodes = browser_memory(d)
                     print(f'after {i:3d} pages: kernel {value(p, "rss()"):.0f} MB, browser heap {heap:.0f} MB, {nodes:,} nodes', flush=True)
                 start = time.perf_counter()
-                d.execute_async_script('''const done = arguments[0], root = document.querySelector('.gc-root'), old = root.querySelector('.gc-rank').textContent; root.querySelector('.gc-next').click();
-                  const tick = () => root.querySelector('.gc-rank').textContent !== old && root.querySelectorAll('.gc-card img.gc-there').length === 24 ? done() : requestAnimationFrame(tick); tick();''')
+                d.execute_async_script('''const done = arguments[0], root = document.querySelector('.gc-root');
+                  const old = root.querySelector('.gc-rank').textContent;
+                  const shown = () => root.querySelectorAll('.gc-card img.gc-there').length;
+                  const there = () => root.querySelector('.gc-rank').textContent !== old && shown() === 24;
+                  const tick = () => there() ? done() : requestAnimationFrame(tick);
+                  root.querySelector('.gc-next').click(); tick();''')
                 secs.append(time.perf_counter()-start)
             print(f'a page turned: median {statistics.median(secs)*1000:.0f} ms, worst {max(secs)*1000:.0f} ms')
 

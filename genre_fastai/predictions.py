@@ -57,19 +57,23 @@ def y(self:Predictions)->np.ndarray: # (rows,), or (rows, classes) for several l
     return self.Y if self.cat.multi else self.Y.argmax(1)
 
 # %% ../nbs/17_predictions.ipynb #efac5510
+def _least(probs, mask): return np.where(mask.any(1), np.where(mask, probs, 2).min(1), probs.max(1))
+
 @patch(as_prop=True)
 def losses(self:Predictions)->np.ndarray: # (rows,), float32
     "Cross-entropy of each row: see `row_losses`"
     return row_losses(self.Y, self.probs, self.cat.multi)
 
-def _least(probs, mask): return np.where(mask.any(1), np.where(mask, probs, 2).min(1), probs.max(1))
-
 @patch
 def table(self:Predictions)->pd.DataFrame: # `id,file`, `label` or `labels`, `pred,prob,prob_label,loss`
-    "What is said of each row: the prediction, its probability, that of the label, and the loss"
-    df,p = self.cat.df[['id','file',self.cat.label_column]], self.probs.astype(float)
-    return df.assign(pred=self.labels, prob=_least(p, self.pred).round(4),
-        prob_label=_least(p, self.Y).round(4), loss=self.losses.astype(float).round(4))
+    "What is said of each row: the prediction, its probability, that of the label, and the loss (NaN for rows without a label)"
+    df,p = self.cat.df[['id','file',self.cat.label_column]].assign(pred=self.labels), self.probs.astype(float)
+    df = df.assign(prob=_least(p, self.pred).round(4), prob_label=np.nan, loss=np.nan)
+    known = np.flatnonzero([bool(t) for t in self.cat.targets])
+    some = self if len(known)==len(self) else Predictions(self.cat[known], self.probs[known], self.vocab, self.thresh)
+    df.loc[known, 'prob_label'] = _least(p[known], some.Y).round(4)
+    df.loc[known, 'loss'] = some.losses.astype(float).round(4)
+    return df
 
 # %% ../nbs/17_predictions.ipynb #14c86641
 @patch

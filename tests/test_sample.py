@@ -1,12 +1,12 @@
 "Heavier checks of the drawn sample and its site: other processes, other catalogs, many clients"
-import hashlib, os, subprocess, sys, threading
+import hashlib, io, os, random, subprocess, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import urlopen
 import pytest
 from PIL import Image
-from genre_fastai.catalog.core import Catalog
+from genre_fastai.catalog.core import Catalog, read_catalog
 from genre_fastai.core import GenreError
 from genre_fastai.sample.drawing import genres, parts, words
 from genre_fastai.sample.dataset import *
@@ -29,6 +29,21 @@ def test_same_bytes_in_another_process(truth, tmp_path):
     code = 'import sys; from genre_fastai.sample.dataset import make_sample; make_sample(sys.argv[1], n=60, seed=3)'
     subprocess.run([sys.executable, '-c', code, str(tmp_path/'s')], check=True, env={**os.environ, 'PYTHONHASHSEED':'7'})
     assert digest(tmp_path/'s')==digest(truth.path)
+
+def test_rows_keep_their_ids(truth, tmp_path):
+    read = read_catalog(truth.path/'truth.csv')
+    assert read.df.to_dict('list')==truth.df.to_dict('list') and read.hash==truth.hash
+    assert make_sample(tmp_path, n=60, seed=4).df['id'].isin(truth.df['id']).mean()>.5 # an id is that of a file, not of a drawing
+    with SampleSite(truth) as site:
+        assert [e['id'] for e in site.entries]==truth.df['id'].tolist()
+        rows = Catalog(dict(file='', url=[site.url+e['url_path'] for e in site.entries], label='horror'), tmp_path)
+        for known in (truth, read, site): assert add_truth(rows, known).df['film'].tolist()==truth.df['film'].tolist()
+
+@pytest.mark.parametrize('kind', web_copy_kinds)
+def test_web_copies_are_those_of_the_sample(truth, kind):
+    for r in truth.where(kind=kind).df.to_dict('records'):
+        rng = random.Random(f'store 3 {r["file"]}')
+        assert web_copy(Image.open(truth.path/r['original']), kind, rng)==(truth.path/r['file']).read_bytes()
 
 def test_rates_and_balance(truth):
     df = truth.df
@@ -78,6 +93,12 @@ def test_any_catalog_and_several_labels(tmp_path):
         assert b'No results' in get(site.search_url('western'))
     with pytest.raises(GenreError, match='leaves the folder'): SampleSite(Catalog(dict(file=['../a.png'], label=['x']), tmp_path/'sub'))
 
+def test_thumbnails_are_small_upright_jpegs(truth):
+    with SampleSite(truth) as site:
+        for i,e in enumerate(site.entries):
+            im = Image.open(io.BytesIO(get(f'{site.url}/thumb/{i}')))
+            assert im.format=='JPEG' and im.mode=='RGB' and max(im.size)<=300 and im.height>im.width, e['kind']
+
 def test_many_clients_at_once_and_a_clean_end(truth):
     before = threading.active_count()
     good = truth.df[truth.df['fault'].isin(['', 'query', 'redirect'])]
@@ -88,7 +109,8 @@ def test_many_clients_at_once_and_a_clean_end(truth):
     with pytest.raises(OSError): get(url)
     assert threading.active_count()<=before+1
 
-@pytest.mark.parametrize('path', ['/posters/..%2f..%2ftruth.csv', '/truth.csv', '//etc/passwd', '/images/0000.jpg', '/film/99999', '/thumb/-1', '/thumb/٣'])
+@pytest.mark.parametrize('path',
+    ['/posters/..%2f..%2ftruth.csv', '/truth.csv', '//etc/passwd', '/images/0000.jpg', '/film/99999', '/thumb/-1', '/thumb/٣'])
 def test_nothing_else_is_served(truth, path):
     with SampleSite(truth) as site, pytest.raises(HTTPError) as e: get(site.url+quote(path, safe='/%'))
     assert e.value.code==404
@@ -97,7 +119,8 @@ def test_a_genre_of_ones_own(tmp_path):
     "Weights for each kind of part and a few words make a genre that can be drawn"
     before,titles = {k: {n: dict(w) for n,(_,w) in ps.items()} for k,ps in parts.items()}, dict(words)
     try:
-        for k,name in dict(palette='golden', backdrop='rays', scene='peaks', figure='walker', decor='birds', lettering='torn').items(): parts[k][name][1]['western'] = 1
+        used = dict(palette='golden', backdrop='rays', scene='peaks', figure='walker', decor='birds', lettering='torn')
+        for k,name in used.items(): parts[k][name][1]['western'] = 1
         words['western'] = words['horror']
         cat = make_sample(tmp_path, n=20, classes=['western', 'horror'])
         assert cat.classes==['horror', 'western']

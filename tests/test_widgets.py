@@ -95,7 +95,8 @@ def test_several_labels_and_predictions(tmp_path):
     w = ImageCleaner(cat, tmp_path/'j.jsonl', interp=Predictions(cat, p, ['a','b','c']))
     rows = {r['file'][-7:-4]:r for r in said(w, 'page')['rows']}
     assert [rows[f'00{i}']['pred'] for i in range(6)]==['a', 'a|b', '', 'a', 'c', 'c']
-    assert [rows[f'00{i}'][k] for i,k in ((0,'prob_label'), (1,'prob'), (2,'prob'))]==[.2, .6, None] # a row without a label is shown, but not judged
+    assert [rows[f'00{i}'][k] for i,k in ((0,'prob_label'), (1,'prob'), (2,'prob'))]==[.2, .6, None]
+    # the row without a label is shown, but not judged
     assert rows['000']['n']==1 # the label b with 20 % has the highest loss
     assert said(w, 'page', filters=dict(label='a'))['total']==3
 
@@ -138,6 +139,9 @@ id_of = cat.df.set_index('file')['id']
 pairs = pd.DataFrame(dict(id_a=[id_of['images/001.jpg']], id_b=[id_of['images/004.jpg']], kind='near', how='mirrored', score=.9))''',
          "ImageCleaner(cat, 'cleaning.jsonl', sugg, pairs=pairs, page_size=12)"]
 
+accept = '''copy = dict(id=pairs['id_b'], action='copy_of', other=pairs['id_a'], reason='near copy')
+ImageCleaner(cat, 'copies.jsonl', pd.DataFrame(copy), page_size=12)'''
+
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
     "One server, and a folder with a notebook for each of its front ends"
@@ -146,6 +150,7 @@ def site(tmp_path_factory):
     cat.save(root/'catalog.csv')
     sugg.to_csv(root/'sugg.csv', index=False)
     for f in ('lab', 'seven', 'voila'): notebook(root/f'{f}.ipynb', cells)
+    notebook(root/'copies.ipynb', [cells[0], accept])
     with server(root) as url: yield types.SimpleNamespace(url=url, root=root, cat=cat, sugg=sugg, journal=root/'cleaning.jsonl')
 
 @pytest.fixture(scope='module')
@@ -245,3 +250,18 @@ def test_in_voila(chrome, site):
     wait(lambda: decisions(site)[-1]==('keep', '001'), 'both kept') # what was decided about 004 already holds
     assert decisions(site).count(('keep', '004'))==1
     assert replay(site.cat, site.journal).where(file=['images/001.jpg','images/004.jpg']).df['status'].eq('ok').all()
+
+@needs_browser
+@needs_lab
+def test_a_proposed_copy_is_accepted(chrome, site):
+    "The button names the file that stays, and the journal its id; the pair is shown without being given"
+    p = Page(chrome)
+    chrome.get(f'{site.url}/voila/render/copies.ipynb')
+    fix, = p.find('.gc-fix')
+    assert fix.text=='copy of 001.jpg' and 'Duplicates 1' in [o.text for o in p.find('.gc-tab')]
+    fix.click()
+    p.see(_004='delete')
+    lines = lambda: (site.root/'copies.jsonl').read_text().splitlines()
+    wait(lambda: len(lines())==2, 'the line of the journal')
+    d = json.loads(lines()[-1])
+    assert (d['id'], d['file'], d['action'], d['other'])==(id_of(site.cat, 4), 'images/004.jpg', 'copy_of', id_of(site.cat, 1))

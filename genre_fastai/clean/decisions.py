@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/clean.decisions.html.md"""
 __all__ = ['actions', 'apply_decisions', 'DecisionJournal', 'CleaningSession', 'replay']
 
 # %% ../../nbs/80_clean.decisions.ipynb #9846e48a
-import json, os, secrets, time, warnings
+import json, secrets, time, warnings
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from pathlib import Path
@@ -157,11 +157,6 @@ def _take(self:DecisionJournal, line):
     self.undone.clear()
 
 # %% ../../nbs/80_clean.decisions.ipynb #cffb0219
-def _whole(line):
-    "Is this, without an end of line, a complete line?"
-    try: return isinstance(json.loads(line), dict)
-    except ValueError: return False
-
 @patch
 def _new_bytes(self:DecisionJournal):
     "What was appended since the last time"
@@ -184,7 +179,7 @@ def refresh(self:DecisionJournal):
     for o in lines:
         self._take(o)
         self.pos += len(o)+1
-    if tail and _whole(tail): # an editor may have left out the last end of line
+    if tail and json_line(tail) is not None: # an editor may have left out the last end of line
         self._take(tail)
         self.pos,self.open = self.pos+len(tail), True
     return self
@@ -194,7 +189,7 @@ def _now(): return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
 
 def _write(log, d):
     "Append a line, under the lock"
-    with open(log.path, 'ab') as f: f.write(b'\n'*log.open + json.dumps(d, ensure_ascii=False).encode() + b'\n')
+    with open(log.path, 'ab') as f: f.write(json.dumps(d, ensure_ascii=False).encode() + b'\n')
     log.refresh()
 
 @contextmanager
@@ -202,8 +197,9 @@ def _locked(log):
     "Nobody else writes; everything that was written has been read, and half a line at the end is cut off"
     log.path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(log.path.with_name(f'.{log.path.name}.lock')):
-        log.refresh()
-        if log.path.exists() and log.path.stat().st_size>log.pos: os.truncate(log.path, log.pos)
+        if log.refresh().path.exists():
+            with open(log.path, 'r+b') as f: close_tail(f.fileno())
+            log.refresh()
         if log.head is None: _write(log, dict(journal=2, catalog=log.cat.hash, rows=len(log.cat), when=_now()))
         yield
 

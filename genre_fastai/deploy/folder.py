@@ -184,4 +184,4 @@ def predict(self:Predictor,
     probs = self.predict_probs(files)
     said = probs>=thresh if self.config['multi'] else np.arange(len(self.vocab))==probs.argmax(1)[:,None]
     pred = ['|'.join(v for v,o in zip(self.vocab, row) if o) for row in said]
-    return pd.DataFrame(dict(file=files.map(str), pred=pred)).join(pd.DataFrame(probs.round(4), columns=self.vocab))
+    return pd.DataFrame(dict(file=files.map(str), pred=pred)).join(pd.DataFrame(probs.astype(float).round(4), columns=self.vocab))

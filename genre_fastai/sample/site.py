@@ -1,4 +1,4 @@
-"""A search site on this machine that serves posters with their faults
+"""An image-search site on this machine that serves posters, with broken links and damaged files on request
 
 Docs: https://genre-fastai.github.io/genre_fastai/sample.site.html.md"""
 
@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/sample.site.html.md"""
 __all__ = ['SampleSite']
 
 # %% ../../nbs/22_sample.site.ipynb #210357b7
-import hashlib, html, io, json, os, re, socket, sys, threading, time
+import hashlib, html, json, os, re, socket, sys, threading, time
 from collections import Counter
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,22 +16,24 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 from fastcore.basics import patch
 from ..core import safe_path
+from ..images import BadImage, jpeg_bytes, open_image, read_bytes, thumbnail
 from ..catalog.core import Catalog, read_catalog
-from ..images import BadImage, decode, open_image, read_bytes, upright_rgb
 from .dataset import url_path
 
 # %% ../../nbs/22_sample.site.ipynb #dbe4e7af
 def _entries(cat):
-    "What the site offers, by path: one dict for each catalog row that is ok"
+    "What the site offers: one dict for each row that is ok, its columns and `number`, `targets`, `path`, and `rank` by label"
     df = cat.ok.df
     df = df.assign(**{c: '' for c in ('title', 'year', 'fault', 'url_path') if c not in df})
     out,seen = [], Counter()
     for i,(r,targets) in enumerate(zip(df.to_dict('records'), cat.ok.targets)):
-        path = r['url_path'] or url_path(f"{i}{Path(r['file']).suffix}", r['title'] or Path(r['file']).stem)
-        for l in targets: seen[l] += 1
-        out.append(r | dict(number=i, targets=targets, url_path=path, path=safe_path(cat.path, r['file']),
-                            rank={l: float(r.get('rank') or seen[l]) for l in targets}))
+        address = r['url_path'] or url_path(f"{i}{Path(r['file']).suffix}", r['title'] or Path(r['file']).stem)
+        seen.update(targets)
+        rank = {l: float(r.get('rank') or seen[l]) for l in targets}
+        out.append(r | dict(number=i, targets=targets, url_path=address, path=safe_path(cat.path, r['file']), rank=rank))
     return out
+
+def _moved(e): return e['url_path'].replace('/go/', '/posters/', 1)
 
 class SampleSite:
     "A small image-search site on loopback: use it in a `with` block"
@@ -41,33 +43,48 @@ class SampleSite:
     ):
         cat = catalog if isinstance(catalog, Catalog) else read_catalog(catalog)
         self.slow,self.hits,self._lock,self._server = slow, Counter(), threading.Lock(), None
-        self.entries = _entries(cat)
+        self.entries,self.labels = _entries(cat), cat.classes
         # the same posters are found at the same addresses, so that a download goes on where it was
         self.port = 20_000 + int(cat.hash[:6], 16)%10_000
-        self.labels = sorted({l for e in self.entries for l in e['targets']})
         self._images = {e['url_path']: e for e in self.entries}
         # a redirect leads here, and this address answers with the image itself
         self._images |= {_moved(e): e | dict(fault='') for e in self.entries if e['fault']=='redirect'}
-        self._thumb = lru_cache(512)(_thumbnail)
+        self._thumb = lru_cache(512)(lambda path: jpeg_bytes(thumbnail(path, 300)))
 
-def _moved(e): return e['url_path'].replace('/go/', '/posters/', 1)
+# %% ../../nbs/22_sample.site.ipynb #017ffd83
+class _Server(ThreadingHTTPServer):
+    daemon_threads,request_queue_size = True, 512
+    allow_reuse_address = os.name!='nt' # Windows would let two programs have one port
+    def handle_error(self, request, client_address):
+        # a client that hangs up is not an error of the site
+        if not isinstance(sys.exc_info()[1], ConnectionError): super().handle_error(request, client_address)
 
-def _thumbnail(path, height=300):
-    "JPEG bytes of a small version of an image file, or `BadImage`"
-    im = upright_rgb(decode(read_bytes(path), height))
-    im.thumbnail((height, height))
-    out = io.BytesIO()
-    im.save(out, 'JPEG', quality=80)
-    return out.getvalue()
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *args): pass
+    def do_HEAD(self): self.do_GET()
+    def do_GET(self):
+        with self.site._lock: self.site.hits[self.path] += 1
+        self.site.answer(self)
 
-# %% ../../nbs/22_sample.site.ipynb #932cd20b
+@patch
+def send(self:_Handler, body, kind='text/html; charset=utf-8', status=200, length=None, **headers):
+    "Answer with `body`; a `length` larger than it cuts the connection in the middle"
+    self.send_response(status)
+    for k,v in {'Content-Type': kind, 'Content-Length': length or len(body), **headers}.items(): self.send_header(k, str(v))
+    self.end_headers()
+    if self.command!='HEAD': self.wfile.write(body)
+    if not length: return
+    self.wfile.flush()
+    self.close_connection = True
+    self.connection.shutdown(socket.SHUT_RDWR)
+
+# %% ../../nbs/22_sample.site.ipynb #6712689f
 @patch
 def __enter__(self:SampleSite):
-    site = self
-    class _Handler(_Base): pass
-    _Handler.site = site
-    try: self._server = _Server(('127.0.0.1', self.port), _Handler)
-    except OSError: self._server = _Server(('127.0.0.1', 0), _Handler) # another program has that port
+    handler = type('SiteHandler', (_Handler,), dict(site=self))
+    try: self._server = _Server(('127.0.0.1', self.port), handler)
+    except OSError: self._server = _Server(('127.0.0.1', 0), handler) # another program has that port
     self._thread = threading.Thread(target=self._server.serve_forever, kwargs=dict(poll_interval=.05), daemon=True)
     self._thread.start()
     return self
@@ -83,83 +100,28 @@ def url(self:SampleSite)->str:
     "The address of the site, without a slash at the end"
     return f'http://127.0.0.1:{self._server.server_port}'
 
-@patch
-def search_url(self:SampleSite,
-    label:str, # A label of the catalog
-)->str:
-    "The address of the search page for `label`"
-    return f'{self.url}/search?q={quote(label)}&udm=2'
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads,request_queue_size = True, 512
-    allow_reuse_address = os.name!='nt' # Windows would let two programs have one port
-    def handle_error(self, request, client_address):
-        # a client that hangs up is not an error of the site
-        if not isinstance(sys.exc_info()[1], ConnectionError): super().handle_error(request, client_address)
-
-# %% ../../nbs/22_sample.site.ipynb #29bdc18f
-class _Base(BaseHTTPRequestHandler):
-    protocol_version = 'HTTP/1.1'
-    def log_message(self, *args): pass
-    def do_HEAD(self): self.do_GET()
-    def do_GET(self):
-        with self.site._lock: self.site.hits[self.path] += 1
-        self.site.answer(self)
-    def send(self, body, kind='text/html; charset=utf-8', status=200, length=None, **headers):
-        "Answer with `body`; a `length` larger than it cuts the connection in the middle"
-        self.send_response(status)
-        for k,v in {'Content-Type': kind, 'Content-Length': length or len(body), **headers}.items(): self.send_header(k, str(v))
-        self.end_headers()
-        if self.command!='HEAD': self.wfile.write(body)
-        if length:
-            self.wfile.flush()
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-def _send_image(site, req, e):
-    "Answer a request for the image of an entry, with its fault"
-    fault,types = e['fault'], dict(jpg='image/jpeg', jpeg='image/jpeg', png='image/png', webp='image/webp', gif='image/gif')
-    if fault=='404': return req.send(_page('Not found', '<p>This poster is gone.</p>'), status=404)
-    if fault=='html': return req.send(_page('Please log in', '<p>This picture is for members only.</p>'), kind='text/html')
-    if fault=='redirect': return req.send(b'', status=302, Location=_moved(e))
-    if fault=='slow': time.sleep(site.slow)
-    if not e['path'].is_file(): return req.send(_page('Not found', '<p>This poster is gone.</p>'), status=404)
-    body,kind = e['path'].read_bytes(), types.get(e['path'].suffix[1:].lower(), 'application/octet-stream')
-    if fault=='truncated': return req.send(body[:len(body)*6//10], kind)
-    if fault=='cut': return req.send(body[:len(body)//2], kind, length=len(body))
-    req.send(body, kind)
-
-def _send_thumb(site, req, e):
-    try: req.send(site._thumb(e['path']), 'image/jpeg')
-    except BadImage: req.send(_page('Not found', '<p>There is no small version of this.</p>'), status=404)
-
-@patch
-def answer(self:SampleSite, req):
-    "Route one request by looking it up"
-    u = urlsplit(req.path)
-    m = re.fullmatch(r'/(thumb|film)/([0-9]{1,9})', u.path)
-    if e := self._images.get(req.path): return _send_image(self, req, e)
-    if m and int(m[2])<len(self.entries):
-        e = self.entries[int(m[2])]
-        return _send_thumb(self, req, e) if m[1]=='thumb' else req.send(_film_page(e))
-    if u.path=='/search': return req.send(self.search_page(parse_qs(u.query).get('q', [''])[0]).encode())
-    if u.path=='/': return req.send(_home_page(self))
-    req.send(_page('Not found', '<p>There is no such page.</p>'), status=404)
-
-# %% ../../nbs/22_sample.site.ipynb #eb0639a0
+# %% ../../nbs/22_sample.site.ipynb #dd668e30
 _style = '''body{margin:0;font:14px/1.4 Arial,Helvetica,sans-serif;color:#202124;background:#fff}
-header{display:flex;align-items:center;gap:28px;padding:22px 32px 8px}header b{font-size:26px;letter-spacing:-1px;color:#c2185b}header b i{color:#1565c0;font-style:normal}
-header form{flex:0 1 600px;border:1px solid #dfe1e5;border-radius:24px;padding:11px 20px;box-shadow:0 1px 6px rgba(32,33,36,.18)}header input{border:0;outline:0;width:100%;font-size:16px}
-nav{padding:8px 32px 0 150px;border-bottom:1px solid #e8eaed;color:#5f6368}nav a{display:inline-block;padding:8px 12px;color:inherit;text-decoration:none}nav a.on{color:#1a73e8;border-bottom:3px solid #1a73e8}
-main{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:20px 16px;padding:18px 32px}.eA0Zlc a{color:inherit;text-decoration:none}
-.eA0Zlc img{width:100%;aspect-ratio:2/3;object-fit:cover;border-radius:12px;background:#eee;display:block}.src{font-size:12px;color:#5f6368;margin-top:6px}.ttl{height:2.8em;overflow:hidden}'''
+header{display:flex;align-items:center;gap:28px;padding:22px 32px 8px}
+header b{font-size:26px;letter-spacing:-1px;color:#c2185b}header b i{color:#1565c0;font-style:normal}
+header form{flex:0 1 600px;border:1px solid #dfe1e5;border-radius:24px;padding:11px 20px;box-shadow:0 1px 6px rgba(32,33,36,.18)}
+header input{border:0;outline:0;width:100%;font-size:16px}
+nav{padding:8px 32px 0 150px;border-bottom:1px solid #e8eaed;color:#5f6368}
+nav a{display:inline-block;padding:8px 12px;color:inherit;text-decoration:none}nav a.on{color:#1a73e8;border-bottom:3px solid #1a73e8}
+main{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:20px 16px;padding:18px 32px}
+.eA0Zlc a{color:inherit;text-decoration:none}
+.eA0Zlc img{width:100%;aspect-ratio:2/3;object-fit:cover;border-radius:12px;background:#eee;display:block}
+.src{font-size:12px;color:#5f6368;margin-top:6px}.ttl{height:2.8em;overflow:hidden}'''
 
-def _page(title, body): return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_style}</style>{body}</html>'.encode()
+def _page(title, body):
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_style}</style>'
+    return f'<!doctype html><html lang="en">{head}{body}</html>'.encode()
 
 def _home_page(site):
     links = ''.join(f'<p><a href="/search?q={quote(l)}&amp;udm=2">{html.escape(l)}</a></p>' for l in site.labels)
     return _page('Poster search', f'<header><b>poster<i>search</i></b></header><main><div>{links}</div></main>')
 
+# %% ../../nbs/22_sample.site.ipynb #10f75a23
 def _name(e): return e['title'] + (f" ({e['year']})" if e['year'] else '') if e['title'] else Path(e['file']).stem
 
 def _film_page(e):
@@ -171,16 +133,18 @@ def _size(e):
     try: return open_image(read_bytes(e['path'])).size
     except BadImage: return 0, 0
 
-# %% ../../nbs/22_sample.site.ipynb #82722b08
+# %% ../../nbs/22_sample.site.ipynb #eb0639a0
 _hosts = 'posterwall.example film-archive.example onesheet.example cinema-prints.example moviestills.example'.split()
 
 def _tile(site, e, query):
     "One result: the shape that parsers look for, with the address of the full image in its link"
-    w,h = e['size']
-    img,src,t = site.url + e['url_path'], f"{site.url}/film/{e['number']}", html.escape(_name(e))
-    link = f"/imgres?q={quote(query)}&imgurl={quote(img, safe='')}&imgrefurl={quote(src, safe='')}&docid={e['docid']}&tbnid={e['docid'][::-1]}&w={w}&h={h}"
-    return (f'<div class="eA0Zlc" jsname="dTDiAc" data-lpage="{src}" data-docid="{e["docid"]}" data-ri="{e["n"]}"><a href="{html.escape(link)}">'
-            f'<img src="/thumb/{e["number"]}" alt="{t}" loading="lazy"></a><div class="src">{_hosts[e["number"]%len(_hosts)]}</div><div class="ttl">{t}</div></div>')
+    (w,h),doc,t = e['size'], e['docid'], html.escape(_name(e))
+    img,src,host = site.url + e['url_path'], f"{site.url}/film/{e['number']}", _hosts[e['number']%len(_hosts)]
+    whole = lambda o: quote(o, safe='')
+    link = f"/imgres?q={quote(query)}&imgurl={whole(img)}&imgrefurl={whole(src)}&docid={doc}&tbnid={doc[::-1]}&w={w}&h={h}"
+    image = f'<a href="{html.escape(link)}"><img src="/thumb/{e["number"]}" alt="{t}" loading="lazy"></a>'
+    return (f'<div class="eA0Zlc" jsname="dTDiAc" data-lpage="{src}" data-docid="{doc}" data-ri="{e["n"]}">{image}'
+        f'<div class="src">{host}</div><div class="ttl">{t}</div></div>')
 
 def _escaped(o):
     "JSON in a JavaScript string, in the way of the real page: `=`, `&`, `<` and `>` as \\u00.. and all of it escaped once more"
@@ -190,20 +154,70 @@ def _escaped(o):
 
 def _scripts(site, es):
     "The first hundred results as script text, listed twice"
-    rows = [[e['docid'], [f"{site.url}/thumb/{e['number']}", 300, 200], [site.url+e['url_path'], e['size'][1], e['size'][0]]] for e in es[:100]]
+    small = lambda e: [f"{site.url}/thumb/{e['number']}", 300, 200]
+    rows = [[e['docid'], small(e), [site.url+e['url_path'], *e['size'][::-1]]] for e in es[:100]]
     flat = [o for r in rows for o in r[1:]]
     return f'<script>(function(){{var m={_escaped(flat)};window.W_jd=m;}})();</script><script>window.jsl={_escaped(rows)};</script>'
+
+# %% ../../nbs/22_sample.site.ipynb #3a807dbc
+def _label_of(labels, query):
+    "The label that a query means, or None"
+    q = query.casefold().strip()
+    tests = (lambda l: l==query), (lambda l: l.casefold()==q), (lambda l: l.casefold() in q)
+    return next((l for test in tests for l in labels if test(l)), None)
+
+@patch
+def search_url(self:SampleSite,
+    label:str, # A label of the catalog
+)->str:
+    "The address of the search page for `label`"
+    return f'{self.url}/search?q={quote(label)}&udm=2'
 
 @patch
 def search_page(self:SampleSite,
     query:str, # A label, or words that contain one
 )->str: # HTML
     "The search-result page for `query`"
-    q = query.casefold().strip()
-    label = next((l for l in self.labels if l==query), None) or next((l for l in self.labels if l.casefold()==q), None) or next((l for l in self.labels if l.casefold() in q), None)
+    label = _label_of(self.labels, query)
     es = sorted((e for e in self.entries if label in e['targets']), key=lambda e: e['rank'][label])
     es = [e | dict(n=n, size=_size(e), docid=hashlib.sha256(e['url_path'].encode()).hexdigest()[:14]) for n,e in enumerate(es)]
     tabs = ''.join(f'<a{" class=on" if i==1 else ""}>{t}</a>' for i,t in enumerate(['All', 'Images', 'Videos', 'News', 'More']))
     head = f'<header><b>poster<i>search</i></b><form><input name="q" value="{html.escape(query)}"></form></header><nav>{tabs}</nav>'
     tiles = ''.join(_tile(self, e, query) for e in es) or '<p>No results.</p>'
     return _page(f'{query} - poster search', f'{head}<main>{tiles}</main>{_scripts(self, es)}').decode()
+
+# %% ../../nbs/22_sample.site.ipynb #29bdc18f
+_types = dict(jpg='image/jpeg', jpeg='image/jpeg', png='image/png', webp='image/webp', gif='image/gif')
+_gone = _page('Not found', '<p>This poster is gone.</p>')
+
+def _send_image(site, req, e):
+    "Answer a request for the image of an entry, with its fault"
+    fault = e['fault']
+    if fault=='404': return req.send(_gone, status=404)
+    if fault=='html': return req.send(_page('Please log in', '<p>This picture is for members only.</p>'), kind='text/html')
+    if fault=='redirect': return req.send(b'', status=302, Location=_moved(e))
+    if fault=='slow': time.sleep(site.slow)
+    if not e['path'].is_file(): return req.send(_gone, status=404)
+    body,kind = e['path'].read_bytes(), _types.get(e['path'].suffix[1:].lower(), 'application/octet-stream')
+    if fault=='truncated': return req.send(body[:len(body)*6//10], kind)
+    if fault=='cut': return req.send(body[:len(body)//2], kind, length=len(body))
+    req.send(body, kind)
+
+def _send_thumb(site, req, e):
+    try: req.send(site._thumb(e['path']), 'image/jpeg')
+    except BadImage: req.send(_page('Not found', '<p>There is no small version of this.</p>'), status=404)
+
+@patch
+def answer(self:SampleSite,
+    req, # The handler of a request
+):
+    "Answer one request by looking its path up"
+    u = urlsplit(req.path)
+    m = re.fullmatch(r'/(thumb|film)/([0-9]{1,9})', u.path)
+    if e := self._images.get(req.path): return _send_image(self, req, e)
+    if m and int(m[2])<len(self.entries):
+        e = self.entries[int(m[2])]
+        return _send_thumb(self, req, e) if m[1]=='thumb' else req.send(_film_page(e))
+    if u.path=='/search': return req.send(self.search_page(parse_qs(u.query).get('q', [''])[0]).encode())
+    if u.path=='/': return req.send(_home_page(self))
+    req.send(_page('Not found', '<p>There is no such page.</p>'), status=404)

@@ -15,6 +15,7 @@ from ..catalog.core import *
 from ..predictions import *
 from ..vision.weights import *
 from ..vision.models import *
+from ..vision.augment import poster_size
 from ..vision.data import *
 from ..vision.cache import *
 from ..vision.precision import *

@@ -34,7 +34,10 @@ class PosterImage(PILImage):
         **kwargs
     ):
         "Open `fn`; large JPEGs are decoded at a smaller scale, no side below 512 pixels"
-        return cls(open_poster(fn)) if isinstance(fn, (str,Path)) else super().create(fn, **kwargs)
+        if isinstance(fn, (str,Path)): return cls(open_poster(fn))
+        if isinstance(fn, bytes): return cls(upright_rgb(decode(fn, size=512)))
+        if isinstance(fn, Image.Image): return cls(upright_rgb(fn))
+        return super().create(fn, **kwargs)
 
 # %% ../../nbs/43_vision.cache.ipynb #4b1ff50c
 fit_methods = 'squish','crop','pad'

@@ -153,7 +153,7 @@ def _timm_state(name):
 class Pretrained:
     "A network and the story of its weights"
     arch:str # Name of the architecture that was really built
-    model:nn.Module # The whole network, its classifier included
+    model:nn.Module # The whole network, its classifier included; None where only the story is kept
     weights:str # What was loaded, in words: a file name, or 'random'
     stats:tuple # Mean and standard deviation of each channel, as the weights expect them
     note:str='' # One line for the user where something else was built than asked for
