@@ -1,4 +1,4 @@
-"The working import: `from genre_fastai.all import *` gives fastai's vision names and those of ours that lessons and README use; the rest is reached by its module"
+"The working import: fastai's vision names, and those of ours that lessons and README use; the rest is reached by its module"
 import warnings
 # torch tells the developers of timm so at every import; a reader of a lesson can do nothing about it
 warnings.filterwarnings('ignore', message='`torch.jit.script` is deprecated', category=FutureWarning)

@@ -78,7 +78,7 @@ def table(self:Predictions)->pd.DataFrame: # `id,file`, `label` or `labels`, `pr
 # %% ../nbs/17_predictions.ipynb #14c86641
 @patch
 def scores(self:Predictions,
-    baseline:str=None, # The class that a model without eyes would answer; the commonest of these rows if None
+    baseline:str=None, # The class that is always answered; the commonest of these rows if None
 )->dict:
     "`single_scores` or `multi_scores` of these rows"
     if not len(self): raise GenreError('There are no rows to score. Choose a split that the catalog has.')

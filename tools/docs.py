@@ -3,7 +3,7 @@ import ast, base64, io, json, os, re, shutil, subprocess, sys, tempfile, textwra
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 import nbformat
-from outputs import bar
+from outputs import plain
 from readme import directive
 
 root = Path(__file__).resolve().parent.parent
@@ -72,7 +72,7 @@ def as_text(s): return f'```text\n{_ansi.sub("", s).rstrip()}\n```\n'
 
 def _output(o, n, files):
     "An output as markdown; its picture goes into `files`"
-    if o.output_type=='stream': return as_text(o.text) if o.name=='stdout' and o.text.strip() and not bar.search(o.text) else ''
+    if o.output_type=='stream': return as_text(plain(o.text)) if o.name=='stdout' and plain(o.text).strip() else ''
     data = o.get('data', {})
     for kind in ('image/png', 'image/jpeg', 'image/webp'):
         if kind in data:

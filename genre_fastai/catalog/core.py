@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/catalog.core.html.md"""
 __all__ = ['columns', 'target_kinds', 'row_ids', 'Catalog', 'class_order', 'decade', 'read_catalog']
 
 # %% ../../nbs/10_catalog.core.ipynb #beefa73d
-import hashlib, re
+import re
 from collections import Counter
 from pathlib import Path
 import numpy as np

@@ -8,10 +8,10 @@ Docs: https://genre-fastai.github.io/genre_fastai/deploy.folder.html.md"""
 __all__ = ['model_config', 'model_card', 'save_predictor', 'Predictor', 'load_predictor', 'why_bad']
 
 # %% ../../nbs/85_deploy.folder.ipynb #54d864d8
-import json, platform
+import hashlib, json, platform
 from fastai.vision.all import *
 from filelock import FileLock
-from safetensors.torch import save_file, load_file
+from safetensors.torch import load_file, save
 from .. import __version__
 from ..core import *
 from ..images import BadImage, decode, read_bytes
@@ -81,16 +81,13 @@ def save_predictor(
 )->Path: # The folder
     "Write `model.safetensors`, `config.json` and `README.md`"
     path = Path(path)
+    data = save({k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()})
+    config = model_config(learn, sha256=hashlib.sha256(data).hexdigest(), **extra)
     path.mkdir(parents=True, exist_ok=True)
-    tmp = path/f'.model.safetensors.{os.getpid()}.tmp'
-    try:
-        save_file({k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}, tmp)
-        config = model_config(learn, sha256=sha256_file(tmp), **extra)
-        with FileLock(path/'.save.lock'):
-            os.replace(tmp, path/'model.safetensors')
-            with atomic_write(path/'config.json') as f: json.dump(config, f, indent=1, ensure_ascii=False)
-            with atomic_write(path/'README.md') as f: f.write(model_card(config))
-    finally: tmp.unlink(missing_ok=True)
+    with FileLock(path/'.save.lock'):
+        with atomic_write(path/'model.safetensors', 'wb') as f: f.write(data)
+        with atomic_write(path/'config.json') as f: json.dump(config, f, indent=1, ensure_ascii=False)
+        with atomic_write(path/'README.md') as f: f.write(model_card(config))
     return path
 
 # %% ../../nbs/85_deploy.folder.ipynb #7c8baf59

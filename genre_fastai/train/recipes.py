@@ -186,6 +186,7 @@ def _judge(learn):
     learn.run_info.valid = preds.scores()
     return preds
 
+# %% ../../nbs/64_train.recipes.ipynb #544c04ee
 def _first_model(learn, start):
     "Say what a solved head is worth"
     first = _judge(learn)
