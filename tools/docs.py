@@ -99,25 +99,34 @@ def exported(p):
     cells = [c.source for c in nbformat.read(p, as_version=4).cells if c.cell_type=='code']
     module = next((m[1] for c in cells if (m := re.match(r'#\|\s*default_exp\s+(\S+)', c))), None)
     if not module: return []
-    top = ast.parse((root/'genre_fastai'/f'{module}.py').read_text(encoding='utf-8')).body
+    top = ast.parse((root/'genre_fastai'/f'{module.replace(".", "/")}.py').read_text(encoding='utf-8')).body
     names = next((ast.literal_eval(o.value) for o in top if isinstance(o, ast.Assign) and ast.unparse(o.targets[0])=='__all__'), [])
     here = [_name(o) for o in top if isinstance(o, (ast.FunctionDef, ast.ClassDef))]
     return [n for n in here if n in names or '.' in n and '._' not in n and not n.startswith('_')]
 
+# what the pages call an object of a class
+_called = dict(Catalog=['cat'], Learner=['learn'], PosterLearner=['learn'], Predictions=['preds'], PosterInterpretation=['interp'], CleaningSession=['sess','session'])
+
+def _also(name):
+    "How prose writes the name of a patched method: after a variable, or alone if it could be no other word"
+    cls,_,method = name.rpartition('.')
+    return [f'{o}.{method}' for o in _called.get(cls, [])] + [method]*bool(cls and '_' in method)
+
 def symbols(notebooks):
-    "The page that documents each public definition; names that two pages have are left out"
-    found = {}
+    "Page and anchor of each public definition, by the names that prose has for it; names that two have are left out"
+    found,also = {}, {}
     for p in notebooks:
-        for n in exported(p): found.setdefault(n, []).append(p)
-    return {k: v[0] for k,v in found.items() if len(v)==1}
+        for n in exported(p):
+            found.setdefault(n, []).append((p, n))
+            for o in _also(n): also.setdefault(o, []).append((p, n))
+    return {k: v[0] for k,v in {**also, **found}.items() if len(v)==1}
 
 def link_names(text, syms, here):
     "Link `name` and `name(...)` in prose to the page that defines it; code, headings, tables of arguments and links stay as they are"
     def one(m):
-        name = m[1].split('(')[0].removeprefix('genre_fastai.')
-        if name not in syms or syms[name]==here: return m[0]
-        return f'[`{m[1]}`]({os.path.relpath(syms[name], here.parent)}#{name})'
-    parts = re.split(r'(^```.*?^```|^#.*?$|^    .*?$|\[[^\]\n]*\]\([^)\n]*\)|^\| `.*?$)', text, flags=re.M|re.S)
+        page,anchor = syms.get(m[1].split('(')[0].removeprefix('genre_fastai.'), (here, ''))
+        return m[0] if page==here else f'[`{m[1]}`]({os.path.relpath(page, here.parent)}#{anchor})'
+    parts = re.split(r'(^```.*?^```|^#.*?$|^    .*?$|\[[^\]]*\]\([^)\n]*\)|^\| `.*?$)', text, flags=re.M|re.S)
     return ''.join(p if i%2 else re.sub(r'`([A-Za-z_][\w.]*(?:\([^`\n]*\))?)`', one, p) for i,p in enumerate(parts))
 
 _badge = re.compile(r'\[!\[[^\]]*\]\(https?://[^)]*\)\]\((https?://colab[^)]*)\)')
@@ -170,15 +179,21 @@ def titles(paths):
         first = next(c.source for c in nbformat.read(p, as_version=4).cells if c.cell_type=='markdown')
         yield re.match(r'#\s+(.+)', first)[1], p
 
-bands = {'0': 'Data', '1': 'Training', '2': 'Interpret and clean', '3': 'Use', '4': 'Use'}
+def by_package(pages):
+    "Pages by their package, in order; what stands before the first package is the base, and a later module without one has a group of its own"
+    groups = {}
+    for p in pages:
+        package,dot,_ = p.stem.split('_', 1)[1].partition('.')
+        groups.setdefault(package if dot or p.name[0]!='0' else 'base', []).append(p)
+    return groups
 
 def config(docs, dest, pages, lessons):
     "The configuration of MkDocs: nothing is loaded from elsewhere, and the search works without a server"
     rel = lambda p: p.relative_to(nbs).with_suffix('.md').as_posix()
     md = lambda ps: [{t: rel(p)} for t,p in titles(ps)]
     pages,glossary = [p for p in pages if not p.stem.endswith('glossary')], [p for p in pages if p.stem.endswith('glossary')]
-    groups = {b: md([p for p in pages if bands.get(p.name[0], 'More')==b]) for b in [*dict.fromkeys(bands.values()), 'More']}
-    nav = [{'Home': 'index.md'}, {'Lessons': md(lessons)}, {'Pages': [{b: ps} for b,ps in groups.items() if ps]}, *({'Glossary': rel(p)} for p in glossary)]
+    groups = [{k: md(ps)} for k,ps in by_package(pages).items()]
+    nav = [{'Home': 'index.md'}, {'Lessons': md(lessons)}, {'Pages': groups}, *({'Glossary': rel(p)} for p in glossary)]
     palette = [dict(scheme=s, primary='indigo', accent='pink', media=f'(prefers-color-scheme: {m})', toggle=dict(icon=f'material/{i}', name=f'Switch to {o} mode'))
                for s,m,i,o in (('default', 'light', 'weather-night', 'dark'), ('slate', 'dark', 'weather-sunny', 'light'))]
     return dict(site_name='genre_fastai', site_url='', site_description='From an image search to an honest, cleaned, usable genre classifier, with fastai', docs_dir=str(docs), site_dir=str(dest), use_directory_urls=False, nav=nav,

@@ -44,33 +44,30 @@ def search():
             shoot(d, 'snippet.webp')
         finally: d.quit()
 
-widget = """from genre_fastai.core import *
-from genre_fastai.features.extract import *
-from genre_fastai.features.probe import *
-from genre_fastai.clean.issues import *
-from genre_fastai.clean.widget import *
-import pandas as pd
-cat = read_catalog('catalog.csv')
-w = ImageCleaner(cat, 'cleaning.jsonl', pd.read_csv('sugg.csv', keep_default_na=False), page_size=6)
+widget = """import pandas as pd
+from genre_fastai.catalog.core import read_catalog
+from genre_fastai.clean.widget import ImageCleaner
+issues = pd.read_csv('issues.csv', keep_default_na=False)
+w = ImageCleaner(read_catalog('catalog.csv'), 'cleaning.jsonl', issues, page_size=6)
 first = w.rows.iloc[:3]
-w.session.relabel(first['file'][0], first['suggested'][0])
-w.session.keep(first['file'][1])
-w.session.delete(first['file'][2])
+w.session.relabel(first['id'][0], first['suggested'][0])
+w.session.keep(first['id'][1])
+w.session.delete(first['id'][2])
 w"""
 
 def cleaner():
     "The widget of lesson 5 in JupyterLab, with some marks"
     from genre_fastai.catalog.core import Catalog
+    from genre_fastai.features.extract import extract_features
     from genre_fastai.features.probe import cross_val_probs
-    from genre_fastai.features.extract import stage_features, suggest
+    from genre_fastai.clean.issues import find_issues
     sys.path.insert(0, str(dest.parents[2]/'tests'))
     from labsite import Page, notebook, server
     with tempfile.TemporaryDirectory() as tmp:
         drawn = make_sample(tmp, n=90, seed=3).where(kind=['clean','wrong_label'])
-        cat = Catalog(drawn.df[['file','label']], tmp)
-        sugg = find_issues(cat, cross_val_probs(cat, stage_features(cat)))
+        cat = Catalog(drawn.df[['id','file','label']], tmp)
         cat.save(Path(tmp)/'catalog.csv')
-        sugg.to_csv(Path(tmp)/'sugg.csv', index=False)
+        find_issues(cat, cross_val_probs(cat, extract_features(cat))).to_csv(Path(tmp)/'issues.csv', index=False)
         notebook(Path(tmp)/'nb.ipynb', [widget])
         with server(tmp) as url:
             d = browser(1240, 1300)
