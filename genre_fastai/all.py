@@ -9,6 +9,7 @@ from genre_fastai.experiments import Experiments, grid, summarise
 from genre_fastai.figure import Plot, Report, small_figures
 from genre_fastai.catalog.core import Catalog, decade, read_catalog
 from genre_fastai.catalog.sources import catalog_from
+from genre_fastai.catalog.verify import default_policy
 from genre_fastai.catalog.build import build_catalog
 from genre_fastai.predictions import Predictions
 from genre_fastai.sample.dataset import add_truth, make_sample, unseen_poster
