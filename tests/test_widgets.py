@@ -95,8 +95,7 @@ def test_several_labels_and_predictions(tmp_path):
     w = ImageCleaner(cat, tmp_path/'j.jsonl', interp=Predictions(cat, p, ['a','b','c']))
     rows = {r['file'][-7:-4]:r for r in said(w, 'page')['rows']}
     assert [rows[f'00{i}']['pred'] for i in range(6)]==['a', 'a|b', '', 'a', 'c', 'c']
-    assert [rows[f'00{i}'][k] for i,k in ((0,'prob_label'), (1,'prob'), (2,'prob'))]==[.2, .6, None]
-    # the row without a label is shown, but not judged
+    assert [rows[f'00{i}'][k] for i,k in ((0,'prob_label'), (1,'prob'), (2,'prob'))]==[.2, .6, .2]
     assert rows['000']['n']==1 # the label b with 20 % has the highest loss
     assert said(w, 'page', filters=dict(label='a'))['total']==3
 

@@ -33,8 +33,6 @@ def _one_each(issues):
     reasons = df.groupby('id', sort=False)['reason'].agg(lambda o: '; '.join(dict.fromkeys(map(str, o))))
     return df.drop_duplicates('id').assign(why=lambda d: d['id'].map(reasons)).drop(columns=['reason','label'], errors='ignore')
 
-def _labelled(preds): return preds.of(preds.cat[[bool(o) for o in preds.cat.targets]]) # of a row without a label no loss is known
-
 def _join(df, known):
     "Add what `df` lacks of the columns of `known`, by id; of numbers the new ones count"
     df = df.merge(known[[c for c in known if c=='id' or c in _numbers or c not in df]], on='id', how='left', suffixes=('', '_new'))
@@ -51,7 +49,7 @@ def cleaner_rows(
     "Every poster with what is known of it, the suspicious first"
     df = cat.ok.df
     if issues is not None: df = _join(df, _one_each(issues))
-    if interp is not None: df = _join(df, _labelled(getattr(interp, 'preds', interp)).table())
+    if interp is not None: df = _join(df, getattr(interp, 'preds', interp).table())
     for c in ['order', *_numbers]: df[c] = pd.to_numeric(df[c], errors='coerce') if c in df else np.nan
     for c in _texts: df[c] = as_texts(df[c]) if c in df else ''
     df['pred'] = df['pred'].where((df['pred']!='') | (df['action']!='relabel'), df['suggested']) # what was proposed is what a model said
