@@ -198,6 +198,14 @@ def files(self:Catalog)->L:
     "The path of each row's file, which cannot leave the catalog's folder"
     return L(safe_paths(self.path, self.df['file']))
 
+@patch
+def check_files(self:Catalog):
+    "A `GenreError` where a file is not there"
+    gone = self.files.filter(lambda p: not p.is_file())
+    if not gone: return
+    raise GenreError(f'{len(gone)} of {len(self)} files of the catalog are not there, the first is {gone[0]}. '
+        'If the images lie elsewhere, give their folder as `path` (--path).')
+
 # %% ../../nbs/10_catalog.core.ipynb #6d63300b
 @patch
 def assign(self:Catalog,

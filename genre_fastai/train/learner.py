@@ -113,10 +113,8 @@ def find_lr(self:Learner)->float: # Learning rate
 # %% ../../nbs/63_train.learner.ipynb #2b4c1849
 def _check_rows(learn, cat):
     "Is there anything that these rows cannot be predicted by?"
-    own,gone = dls_catalog(learn.dls), L(cat.files).filter(lambda p: not p.is_file())
-    if gone:
-        raise GenreError(f'{len(gone)} of {len(cat)} files of the catalog are not there, the first is {gone[0]}. '
-            'If the images lie elsewhere, give their folder as `path`.')
+    cat.check_files()
+    own = dls_catalog(learn.dls)
     if own is None or own.multi==cat.multi: return
     kinds = {True: 'several labels', False: 'one label'}
     raise GenreError(f'The model gives {kinds[own.multi]} a poster, but the catalog has the column `{cat.label_column}`. '

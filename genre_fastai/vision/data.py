@@ -110,10 +110,7 @@ def _check(cat):
     if bare:
         raise GenreError(f'{len(bare)} usable rows of the catalog have no label, the first is {bare[0]}. '
             'Label them, or give them another status than ok.')
-    gone = L(cat.files).filter(lambda p: not p.is_file())
-    if gone:
-        raise GenreError(f'{len(gone)} of {len(cat)} files of the catalog are not there, the first is {gone[0]}. '
-            'If the images lie elsewhere, give their folder as `path` (--path).')
+    cat.check_files()
     return cat
 
 def _preset(name):
