@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
-.PHONY: demo test env export readme docs clean
+.PHONY: demo test fuzz env export readme docs clean
 
 env: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -21,6 +21,12 @@ demo: env
 test: env
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test nbs --n-workers 2 --do-print
 	$(BIN)/python -m pytest -q
+
+# hostile images, tables, pages, journals and model folders, some minutes of each; what fails is kept as a test
+SECONDS_EACH ?= 600
+FUZZ ?=
+fuzz: env
+	cd tests && PYTHONPATH=.. OMP_NUM_THREADS=1 "$(abspath $(BIN))/python" -m fuzz $(FUZZ) --seconds $(SECONDS_EACH)
 
 # for those who edit: notebooks -> package, and index.ipynb -> README.md
 export: env

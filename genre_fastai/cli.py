@@ -8,11 +8,13 @@ Docs: https://genre-fastai.github.io/genre_fastai/cli.html.md"""
 __all__ = ['app', 'urls_app', 'main']
 
 # %% ../nbs/95_cli.ipynb #74f17635
-import json, sys, warnings
+import contextlib, difflib, errno, functools, json, math, os, re, signal, sys, warnings
+from glob import glob
 from pathlib import Path
 from typing import Annotated, List, Optional
 import typer
-from .core import GenreError
+from .core import GenreError, printable
+from .figure import text_table
 from .catalog.core import read_catalog
 
 # %% ../nbs/95_cli.ipynb #035a773f
@@ -24,141 +26,417 @@ def _no_bars():
     import fastprogress.fastprogress as fp
     fp.NO_BAR,fp.ConsoleProgressBar.fill = True,'' # without a bar it still prints one block of it
 
-def _say(msg):
-    "Print to the error stream; 2 is the exit code of bad input"
-    print(msg, file=sys.stderr)
-    return 2
+def _say(msg, code=2):
+    "Print one line to the error stream; 2 is the exit code of bad input"
+    print(' '.join(printable(msg).split()), file=sys.stderr)
+    return code
+
+# %% ../nbs/95_cli.ipynb #0094f1d6
+_machine = {errno.ENOSPC: 'Make room on that disk, or choose another folder', errno.EDQUOT: 'Make room, or choose another folder',
+    errno.EROFS: 'Choose a folder that can be written to', errno.ENAMETOOLONG: 'Give a shorter name',
+    errno.EACCES: 'Check its permissions, or choose another folder', errno.EPERM: 'Check its permissions, or choose another folder',
+    errno.EMFILE: 'Allow more open files (`ulimit -n 1024`), and run it again', errno.ENFILE: 'Close other programs, and run it again',
+    errno.EIO: 'Check the disk', errno.EFBIG: 'Choose a folder on another disk'}
+_short_of_memory = 'allocate memory', 'out of memory', 'killed by signal: Killed', 'killed by signal: Bus error'
+
+def _no_bug(e):
+    "What is to be said of an exception that is no bug; None for a bug"
+    if isinstance(e, GenreError): return str(e)
+    if isinstance(e, MemoryError) or (isinstance(e, RuntimeError) and any(o in str(e) for o in _short_of_memory)):
+        return 'There is not enough memory for this. Close other programs, or give less at once (in training a smaller --bs).'
+    if isinstance(e, UnicodeEncodeError) and e.encoding.lower()!='utf-8':
+        return f'{e.object[:80]!r} is no name in the encoding of this machine ({e.encoding}). Set the environment variable PYTHONUTF8=1.'
+    if not isinstance(e, OSError) or not (e.filename or e.errno in _machine): return None
+    where = f'{os.fsdecode(e.filename)}: ' if isinstance(e.filename, (str,bytes)) else ''
+    return f'{where}{e.strerror}. {_machine.get(e.errno, "Check the name")}.'
+
+# %% ../nbs/95_cli.ipynb #cb01e8e9
+class _Stream:
+    "A stream that takes every text, and goes on when nobody takes it any more"
+    def __init__(self, stream):
+        if stream is None or getattr(stream, 'closed', False): stream = open(os.devnull, 'w', encoding='utf-8')
+        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
+        self.stream,self.error = stream, None
+    def __getattr__(self, name): return getattr(self.stream, name)
+    def _do(self, name, *args):
+        try: return getattr(self.stream, name)(*args)
+        except OSError as e: self._let_go(e)
+    def _let_go(self, e):
+        self.error = e
+        try: # what waits in the buffer goes there too
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.stream.fileno())
+            os.close(null)
+        except (OSError, ValueError): self.stream = open(os.devnull, 'w', encoding='utf-8')
+    def write(self, s): return self._do('write', s)
+    def flush(self): return self._do('flush')
+
+# %% ../nbs/95_cli.ipynb #3ccb57b9
+@contextlib.contextmanager
+def _console():
+    "The output and error streams as `_Stream`s; gives the output"
+    old = sys.stdout,sys.stderr
+    sys.stdout,sys.stderr = map(_Stream, old)
+    try: yield sys.stdout
+    finally:
+        for o in (sys.stdout, sys.stderr): o.flush()
+        sys.stdout,sys.stderr = old
+
+def _lost(out):
+    "Why an output was lost, unless its reader went away"
+    out.flush()
+    return None if out.error is None or out.error.errno in (errno.EPIPE, errno.EINVAL) else out.error.strerror
+
+# %% ../nbs/95_cli.ipynb #0eb96f84
+class _Terminated(KeyboardInterrupt): "SIGTERM: everything is put in order as for Ctrl-C"
+
+@contextlib.contextmanager
+def _ends_well():
+    "SIGTERM as an exception, so that locks and temporary files go"
+    me = os.getpid()
+    def end(*_):
+        if os.getpid()!=me: os._exit(143) # a child that somebody ends
+        raise _Terminated()
+    try: old = signal.signal(signal.SIGTERM, end)
+    except ValueError: old = None # only the main thread may
+    try: yield
+    finally:
+        if old is not None: signal.signal(signal.SIGTERM, old)
+
+def _stopped(e, kept=''):
+    "The line of an interrupted command, unless it was said where it happened; its exit code"
+    code = 143 if isinstance(e, _Terminated) else 130
+    return code if e.args else _say(f'genre-fastai: stopped. {kept}', code)
+
+# %% ../nbs/95_cli.ipynb #976cc9c8
+def _command(
+    kept='Nothing was written.', # Said when the command is stopped
+    group=None, # `app` if not given
+):
+    "A function as a command that says, when it is stopped, what is kept"
+    def add(f):
+        @functools.wraps(f)
+        def run(*args, **kw):
+            try: return f(*args, **kw)
+            except KeyboardInterrupt as e: raise SystemExit(_stopped(e, kept.format(**kw))) from None
+        (group or app).command()(run)
+        return f
+    return add
 
 # %% ../nbs/95_cli.ipynb #8ff1252e
+def _usage(e):
+    "A mistake in the words of a command line; its exit code"
+    if type(e).__name__=='NoArgsIsHelpError': return print(e.format_message()) or 0
+    name = e.ctx.command_path if getattr(e, 'ctx', None) else 'genre-fastai'
+    return _say(f'{name}: {e.format_message().rstrip(".")}. See `{name} --help`.', e.exit_code)
+
+def _run(args):
+    "The exit code of a command line"
+    try: code = app(args, prog_name='genre-fastai', standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort) as e: return _stopped(e)
+    except Exception as e:
+        if hasattr(e, 'format_message'): return _usage(e)
+        if (said := _no_bug(e)) is None: raise
+        return _say(f'genre-fastai: {said}')
+    return code if isinstance(code, int) else 0
+
 def main(
     args=None, # Words of the command line; those of the process if None
 ):
     "Run the command line"
-    if not sys.stdout.isatty(): _no_bars()
-    for c in (FutureWarning, DeprecationWarning): warnings.simplefilter('ignore', c)
-    warnings.showwarning = lambda message, *args, **kw: _say(f'genre-fastai: {message}')
-    try: app(args)
-    except GenreError as e: sys.exit(_say(f'genre-fastai: {e}'))
-    except OSError as e:
-        if not e.filename: raise
-        sys.exit(_say(f'genre-fastai: {e.filename}: {e.strerror}. Check the name and its permissions.'))
+    with _console() as out, warnings.catch_warnings(), _ends_well():
+        if not out.isatty(): _no_bars()
+        for c in (FutureWarning, DeprecationWarning): warnings.simplefilter('ignore', c)
+        warnings.showwarning = lambda message, *args, **kw: _say(f'genre-fastai: {message}')
+        code = _run(args)
+        if why := _lost(out): code = _say(f'genre-fastai: what was printed is lost: {why}.')
+    sys.exit(code)
 
-# %% ../nbs/95_cli.ipynb #491f38a0
-def _argument(kind, help): return Annotated[kind, typer.Argument(help=help)]
+# %% ../nbs/95_cli.ipynb #0e56df19
+def _argument(kind, help, **kw): return Annotated[kind, typer.Argument(help=help, **kw)]
 def _option(kind, help, *names, **kw): return Annotated[kind, typer.Option(*names, help=help, **kw)]
 def _words(s): return [o.strip() for o in s.split(',') if o.strip()]
 
-# %% ../nbs/95_cli.ipynb #5633752d
-_Catalog = _argument(Path, 'A catalog (csv) with splits')
-_Model = _argument(Path, 'Folder of a model')
-_Path = _option(Optional[Path], 'Folder that the files of the catalog are relative to; the folder of the csv if not given', '--path')
-_Arch = _option(str, 'Architecture of torchvision or timm')
-_Weights = _option(str, "Pretrained weights: 'auto', 'imagenet', or a file (.pth, .safetensors); 'none' for random ones")
-_Seed = _option(int, 'Random seed')
-_Rule = _option(str, 'Rules, separated by commas: drop or relabel (wrong labels), duplicates, contradictions, leaks, flags')
-_Label = _option(str, 'Label of these images')
-_Out = _option(Path, 'File to write', dir_okay=False)
-_Results = _option(int, 'Stop at so many results')
-_Size = _option(str, "Size of the posters, as TMDB names it")
+# %% ../nbs/95_cli.ipynb #b572e187
+def _known(word, words, name):
+    "The one of some words that is meant, or a `GenreError`"
+    low = {o.casefold():o for o in words}
+    if (w := word.strip().casefold()) in low: return low[w]
+    near = difflib.get_close_matches(w, low, 1)
+    hint = f' Did you mean {low[near[0]]}?' if near else ''
+    raise GenreError(f'{name} takes {", ".join(words[:-1])} or {words[-1]}, not {word!r}.{hint}')
 
-def _weights(s): return None if s.lower()=='none' else s
+def _one_of(words, help, *names, many=False, kind=str, **kw):
+    "An option that takes one of some words, or several with commas between them"
+    words = words.split() if isinstance(words, str) else list(words)
+    def check(param:typer.CallbackParam, value):
+        if value is None: return value
+        return ','.join(dict.fromkeys(_known(o, words, param.opts[-1]) for o in (_words(value) if many else [value])))
+    return _option(kind, help, *names, callback=check, **kw)
+
+# %% ../nbs/95_cli.ipynb #f370aa3a
+def _finite(param:typer.CallbackParam, value:float):
+    "A number that is one"
+    if value is None or math.isfinite(value): return value
+    raise GenreError(f'{param.opts[-1]} takes a number, not {value}.')
+
+def _number(help, *names, kind=float, **kw): return _option(kind, help, *names, callback=_finite, **kw)
+
+# %% ../nbs/95_cli.ipynb #3075ca46
+def _meant(value, name):
+    "The path that a word of the command line means"
+    word = value.strip()
+    if not word: raise GenreError(f'{name} is empty. Give a name; if it stands in a variable of the shell, check that it is set.')
+    if word=='-': raise GenreError(f'{name} takes a name, and {value!r} is none: commands read and write files. Such a file is ./-.')
+    if re.match(r'(https?|ftp):', word, re.I):
+        raise GenreError(f'{name} takes a file or folder, and {word} is an address. Write addresses into a text file, one a line, '
+            'and fetch them with `genre-fastai download`.')
+    there,bare = (os.path.expanduser(o) for o in (value, word))
+    return Path(there if os.path.lexists(there) else bare)
+
+# %% ../nbs/95_cli.ipynb #dcf5bdb0
+def _long_name(p, most):
+    "The first part of a path that is too long, or None"
+    return next((o for o in p.parts if len(os.fsencode(o))>most), None)
+
+def _check_out(name, p, folder=False):
+    "A `GenreError` where nothing could be written to `p`"
+    if long := _long_name(p, 220): raise GenreError(f'{name}: the name {long[:40]}... is too long. Give one of less than 220 letters.')
+    if folder and p.exists() and not p.is_dir(): raise GenreError(f'{name}: {p} is a file, and a folder is needed. Give another name.')
+    if not folder and p.is_dir(): raise GenreError(f'{name}: {p} is a folder. Give the name of a file in it.')
+    up = next(o for o in ([p] if folder else []) + [*p.absolute().parents] if os.path.lexists(o))
+    if not up.is_dir(): raise GenreError(f'{name}: {up} is no folder, so nothing can be written to {p}. Give another name.')
+    if os.access(up, os.W_OK|os.X_OK): return
+    raise GenreError(f'{name}: {up} cannot be written to. Check its permissions, or choose another folder.')
+
+def _check_out_folder(name, p): _check_out(name, p, folder=True)
+
+# %% ../nbs/95_cli.ipynb #4eba24e8
+_unpack = 'Unpack it, and give what was in it'
+_kinds = [(rb'PK\x03\x04', 'a zip archive', _unpack), (rb'\x1f\x8b|BZh\d|\xfd7zXZ|7z\xbc\xaf|Rar!', 'an archive', _unpack),
+    (rb'.{257}ustar', 'a tar archive', _unpack),
+    (rb'PAR1', 'a parquet file', 'Write it as csv first: pandas.read_parquet(FILE).to_csv("list.csv", index=False)'),
+    (rb'\x80[\x02-\x05]', 'a pickle, which can run code and is never loaded', 'Give a csv'),
+    (rb'\xd0\xcf\x11\xe0', 'an Excel file', 'Save it as csv (UTF-8) from your spreadsheet'),
+    (rb'\s*\{\s*"(url|journal)"', 'a journal', 'Make a catalog of it with `genre-fastai catalog`'),
+    (rb'(\xef\xbb\xbf)?\s*[\[{]', 'a JSON file', 'Write it as csv first: pandas.read_json(FILE).to_csv("list.csv", index=False)'),
+    (rb'\s*<(!doctype|html)', 'a web page', 'Read a saved search page with `genre-fastai urls google`'), (rb'%PDF', 'a PDF', 'Give a csv')]
+_kinds = [(re.compile(k, re.I|re.S), what, do) for k,what,do in _kinds]
+
+def _foreign(p):
+    "What a file is that is no text, and what to do with it; nothing where it may be a csv"
+    with open(p, 'rb') as f: head = f.read(512)
+    from genre_fastai.images import image_kind
+    if image_kind(head) or p.suffix.lower() in ('.jpg','.jpeg','.png','.webp','.gif'):
+        return 'a picture', 'For one picture there is `genre-fastai predict`; for a catalog give a folder of class folders'
+    if p.suffix.lower() in ('.xlsx','.ods') and head[:2]==b'PK': return 'a spreadsheet', 'Save it as csv (UTF-8) from your spreadsheet'
+    return next(((what, do) for k,what,do in _kinds if k.match(head)), None)
+
+# %% ../nbs/95_cli.ipynb #8bd1744a
+def _check_in(name, p, takes='a csv', folder='Make a catalog of it with `genre-fastai catalog`', known=()):
+    "A `GenreError` where `p` is not there, a folder, or a file of a kind that is not in `known`"
+    if not p.exists(): raise GenreError(f'There is no file {p} ({name}). Check the name.')
+    if p.is_dir(): raise GenreError(f'{name}: {p} is a folder, and {takes} is needed. {folder}.')
+    found = _foreign(p) if p.is_file() else None # what is no file is a pipe of the shell
+    if found and found[0] not in known: raise GenreError(f'{name}: {p} is {found[0]}, and {takes} is needed. {found[1]}.')
+
+def _check_list(name, p): _check_in(name, p, 'a list (csv or text)', 'Give the lists in it')
+def _check_page(name, p): _check_in(name, p, 'a saved page', 'Give the page that was saved beside it (.html)', ('a web page','an archive'))
+
+# %% ../nbs/95_cli.ipynb #dd4b44a1
+def _check_source(name, p):
+    if not p.is_dir(): _check_in(name, p, 'a folder, a csv or a download journal', '', ['a journal'])
+
+def _check_folder(name, p):
+    if not p.exists(): raise GenreError(f'{name}: there is no folder {p}. Check the name.')
+    if not p.is_dir(): raise GenreError(f'{name}: {p} is a file, and a folder is needed.')
+
+# %% ../nbs/95_cli.ipynb #8e72ea79
+def _check_model(name, p):
+    if not p.is_file(): return
+    fix = f'Give its folder {p.parent}' if (p.parent/'config.json').exists() else 'Give the folder that `genre-fastai train` wrote'
+    raise GenreError(f'{name}: {p} is a file, and a model is a folder. {fix}.')
+
+def _check_table(name, p):
+    _check_out(name, p)
+    if p.suffix.lower() not in ('.csv','.txt',''): raise GenreError(f'{name}: {p} is to be a table. End its name with .csv.')
+
+# %% ../nbs/95_cli.ipynb #c675557e
+def _taken(check):
+    "The callback of a parameter: words to paths, each of them checked"
+    def take(param:typer.CallbackParam, value):
+        if value is None: return None
+        many,name = isinstance(value, (list,tuple)), param.opts[-1]
+        paths = [_meant(o, name) for o in (value if many else [value])]
+        for p in paths: check and check(name, p)
+        return paths if many else paths[0]
+    return take
+
+def _path(help, *names, check=None, kind=str, metavar='FILE', **kw):
+    "An option that takes a path"
+    return _option(kind, help, *names, callback=_taken(check), metavar=metavar, **kw)
+
+def _path_argument(help, check=None, kind=str, metavar='FILE'):
+    "An argument that takes a path, or several"
+    return _argument(kind, help, callback=_taken(check), metavar=metavar)
+
+# %% ../nbs/95_cli.ipynb #491f38a0
+def _label(value:str):
+    "A label that tables do not read as unknown"
+    from genre_fastai.tables import clean_label, is_unknown
+    if value and is_unknown(value): raise GenreError(f'--label {value!r} says in a table that nothing is known. Give the name of a class.')
+    return clean_label(value)
+
+def _weights(value:str):
+    "The weights that are meant; a file has to be there"
+    word = value.strip()
+    if word.lower() in ('auto','imagenet','none'): return word.lower()
+    p = _meant(value, '--weights')
+    if p.is_file(): return str(p)
+    raise GenreError(f"--weights takes 'auto', 'imagenet', 'none', or a file, and there is no file {p}. Check the name.")
+
+def _or_none(weights): return None if weights=='none' else weights
+
+_Catalog = _path_argument('A catalog (csv) with splits', _check_in, metavar='CATALOG')
+_Model = _path_argument('Folder of a model', _check_model, metavar='MODEL')
+_Path = _path('Folder that the files of the catalog are relative to; the folder of the csv if not given', '--path', check=_check_folder,
+    kind=Optional[str], metavar='FOLDER')
+_Arch = _option(str, 'Architecture of torchvision or timm')
+_Weights = _option(str, "Pretrained weights: 'auto', 'imagenet', or a file (.pth, .safetensors); 'none' for random ones", callback=_weights)
+_Seed = _option(int, 'Random seed', min=0, max=2**32-1)
+_rules = 'drop relabel duplicates contradictions leaks flags'
+_Rule = _one_of(_rules, 'Rules, separated by commas: drop or relabel (wrong labels), duplicates, contradictions, leaks, flags', many=True)
+_Label = _option(str, 'Label of these images', callback=_label)
+_Out = _path('File to write', check=_check_out)
+_Results = _option(int, 'Stop at so many results', min=1, max=10_000)
+_sizes = 'w92 w154 w185 w342 w500 w780 original'
+_Size = _one_of(_sizes, f'Size of the posters, as TMDB names it: {_sizes.replace(" ", ", ")}')
+
+# %% ../nbs/95_cli.ipynb #28731ae9
+def _version(value:bool):
+    if not value: return
+    from genre_fastai import __version__
+    print(f'genre-fastai {__version__}')
+    raise typer.Exit()
+
+@app.callback()
+def _start(version:_option(bool, 'Show the version and exit', '--version', callback=_version, is_eager=True)=False): pass
 
 # %% ../nbs/95_cli.ipynb #d31dffd4
-@app.command()
+@_command('Run the same command again: it begins anew.')
 def demo(
-    out:_option(Path, 'Folder for everything that is made')=Path('demo'),
-    posters:_option(Optional[Path], 'A csv with file,label of real posters; drawn posters if not given')=None,
-    n:_option(int, 'Posters to draw')=450,
+    out:_path('Folder for everything that is made', check=_check_out_folder, metavar='FOLDER')='demo',
+    posters:_path('A csv with file,label of real posters; drawn posters if not given', check=_check_in, kind=Optional[str])=None,
+    n:_option(int, 'Posters to draw', min=20, max=100_000)=450,
     arch:_Arch='resnet34', weights:_Weights='auto', rule:_Rule='drop', seed:_Seed=42,
-    epochs:_option(int, 'Epochs of fine-tuning after the solved head')=3,
+    epochs:_option(int, 'Epochs of fine-tuning after the solved head', min=0)=3,
 ):
     "Run every stage once, and write a report. It takes drawn posters, or yours."
     from genre_fastai.course.demo import run_demo
-    run_demo(out, posters, n, arch, _weights(weights), epochs, rule, seed)
+    run_demo(out, posters, n, arch, _or_none(weights), epochs, rule, seed)
 
 # %% ../nbs/95_cli.ipynb #58450f77
 urls_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help='Lists of image addresses, from where posters are found.')
 app.add_typer(urls_app, name='urls')
 
 # %% ../nbs/95_cli.ipynb #39182a00
+def _not_over(out, *sources):
+    "A `GenreError` where a source would be written over"
+    for o in sources:
+        if out.resolve()==Path(o).resolve(): raise GenreError(f'{out} is what is read. Give another name, so that there is a way back.')
+
 def _save(urls, out):
     "Write a list and say how long it is"
     from genre_fastai.collect.urls import save_urls
     print(f'{len(urls)} addresses in {save_urls(urls, out)}')
 
-@urls_app.command()
-def google(page:_argument(Path, 'A result page of Google Images, saved with Ctrl+S'), out:_Out, label:_Label=''):
+@_command(group=urls_app)
+def google(
+    page:_path_argument('A result page of Google Images, saved with Ctrl+S', _check_page, metavar='PAGE'), out:_Out, label:_Label='',
+):
     "Read a saved page of Google Images."
     from genre_fastai.collect.google import google_urls
+    _not_over(out, page)
     _save(google_urls(page, label or page.stem), out)
 
 # %% ../nbs/95_cli.ipynb #d18ae86f
-@urls_app.command()
+@_command(group=urls_app)
 def read(
-    file:_argument(Path, 'A text file with one address a line, or a csv with a column url, poster, link or image'),
+    file:_path_argument('A text file with one address a line, or a csv with a column url, poster, link or image', _check_list),
     out:_Out, label:_Label='',
 ):
     "Read a text or csv file."
     from genre_fastai.collect.urls import read_urls
+    _not_over(out, file)
     _save(read_urls(file, label), out)
 
-@urls_app.command()
-def kaggle(file:_argument(Path, "Kaggle's MovieGenre.csv or movies_metadata.csv"), out:_Out, size:_Size='w342'):
-    "Read one of Kaggle's film tables. It has addresses with title, year, genres, overview."
-    from genre_fastai.collect.providers import kaggle_movie_genre, kaggle_movies_metadata
-    with open(file, encoding='latin-1') as f: meta = 'poster_path' in f.readline()
-    _save(kaggle_movies_metadata(file, size) if meta else kaggle_movie_genre(file), out)
+@_command(group=urls_app)
+def kaggle(
+    file:_path_argument("A table of films with posters: Kaggle's MovieGenre.csv or movies_metadata.csv, or one like them", _check_list),
+    out:_Out, label:_option(str, 'One label for all; without it the genres are the labels')='', size:_Size='w342',
+):
+    "Read a table of films (Kaggle, TMDB, OMDb, IMDb). It has addresses with title, year, genres, overview."
+    from genre_fastai.collect.providers import film_table
+    _not_over(out, file)
+    _save(film_table(file, label, size), out)
 
 # %% ../nbs/95_cli.ipynb #c947ee64
-@urls_app.command()
+@_command(group=urls_app)
 def tmdb(
     out:_Out, genre:_option(str, 'A genre of TMDB, such as Horror')='', ids:_option(str, 'TMDB ids of films, separated by commas')='',
     n:_Results=100, size:_Size='w342', label:_Label='',
 ):
     "Ask TMDB. The key is read from TMDB_API_KEY."
     from genre_fastai.collect.providers import tmdb_urls
+    if ids and not _words(ids): raise GenreError(f'--ids {ids!r} holds no id. Give numbers with commas between them, or leave it out.')
     _save(tmdb_urls(_words(ids) or None, genre, label, n, size), out)
 
-@urls_app.command()
-def duckduckgo(query:_argument(str, 'What to search for'), out:_Out, label:_Label='', n:_Results=100):
+@_command(group=urls_app)
+def duckduckgo(query:_argument(str, 'What to search for', metavar='QUERY'), out:_Out, label:_Label='', n:_Results=100):
     "Ask DuckDuckGo's image search. It needs the extra duckduckgo."
     from genre_fastai.collect.providers import duckduckgo_urls
     _save(duckduckgo_urls(query, label, n), out)
 
 # %% ../nbs/95_cli.ipynb #9b7e3e8d
-@urls_app.command()
-def merge(
-    files:_argument(List[Path], 'Lists to join'), out:_Out,
-    conflicts:_option(str, "An address under two labels: 'keep', 'drop', or 'best' rank")='keep',
-):
+_Conflicts = _one_of('keep drop best', "An address under two labels: 'keep', 'drop', or 'best' rank")
+
+@_command(group=urls_app)
+def merge(files:_path_argument('Lists to join', _check_list, List[str], 'LIST'), out:_Out, conflicts:_Conflicts='keep'):
     "Join lists. Shows the addresses that stand under two labels."
     import pandas as pd
     from genre_fastai.collect.urls import merge_urls, read_urls, url_conflicts
+    _not_over(out, *files)
     lists = [read_urls(o) for o in files]
     urls = merge_urls(*lists, conflicts=conflicts)
     if len(both := url_conflicts(pd.concat(lists))):
-        print(f'{len(both)} addresses stand under two labels ({conflicts}):\n{both.head(20).to_string(index=False)}')
+        print(f'{len(both)} addresses stand under two labels ({conflicts}):\n{text_table(both.head(20), index=False)}')
     _save(urls, out)
 
-@urls_app.command()
-def snippet(name:_argument(str, 'Label, and name of the csv')='images', n:_Results=200):
+@_command(group=urls_app)
+def snippet(name:_argument(str, 'Label, and name of the csv', metavar='NAME')='images', n:_Results=200):
     "Print the snippet for the browser's console."
     from genre_fastai.collect.google import google_snippet
     print(google_snippet(name, n))
 
 # %% ../nbs/95_cli.ipynb #fcf2c536
-@app.command()
+_Dest = _path('Folder for the images and the journal', check=_check_out_folder, metavar='FOLDER')
+_Retry = _option(bool, 'Try again what an earlier run could not get', '--retry-failed')
+_Private = _option(bool, 'Fetch from private networks too', '--allow-private')
+_MaxSide = _option(Optional[int], 'Shrink to this longest side, in pixels', min=16, max=100_000)
+_MinPixels = _option(int, 'Fewest pixels, width times height', min=0, max=40_000_000)
+_Rgb = _option(bool, 'Convert to RGB', '--rgb')
+_PerHost = _option(int, 'Connections to one host', min=1, max=1000)
+_Timeout = _number('Seconds for one address, with all redirects and retries', min=.1, max=86_400)
+_goes_on = 'What came is stored in {dest}; run the same command again, and it goes on.'
+
+# %% ../nbs/95_cli.ipynb #d6d5d0a5
+@_command(_goes_on)
 def download(
-    lists:_argument(List[Path], 'Lists of addresses: csv or text'),
-    dest:_option(Path, 'Folder for the images and the journal'),
-    retry_failed:_option(bool, 'Try again what an earlier run could not get', '--retry-failed')=False,
-    allow_private:_option(bool, 'Fetch from private networks too', '--allow-private')=False,
-    max_side:_option(Optional[int], 'Shrink to this longest side, in pixels')=None,
-    min_pixels:_option(int, 'Fewest pixels, width times height')=0,
-    rgb:_option(bool, 'Convert to RGB', '--rgb')=False,
-    per_host:_option(int, 'Connections to one host')=64,
+    lists:_path_argument('Lists of addresses: csv or text', _check_list, List[str], 'LIST'), dest:_Dest,
+    retry_failed:_Retry=False, allow_private:_Private=False, max_side:_MaxSide=None, min_pixels:_MinPixels=0, rgb:_Rgb=False,
+    per_host:_PerHost=64,
     stream:_option(bool, 'One list of any length in constant memory: a text file, or a csv with a column url', '--stream')=False,
-    timeout:_option(float, 'Seconds for one address, with all redirects and retries')=30,
+    timeout:_Timeout=30,
 ):
     "Download and check images. Goes on where an earlier run was stopped."
     from genre_fastai.collect.download import download_posters, download_report
@@ -170,107 +448,239 @@ def download(
     if stream: print(download_posters(lists[0], dest, as_catalog=False, **kw))
     else: print(download_report(download_posters(merge_urls(*lists), dest, **kw)))
 
+# %% ../nbs/95_cli.ipynb #78eabe90
+_sources = 'duckduckgo tmdb google list'
+
+def _queries(words, form):
+    "Class and query of each word, `class=query`"
+    pairs = [(o.partition('=')[0].strip(), o.partition('=')[2].strip() if '=' in o else form.replace('{}', o.strip())) for o in words]
+    if twice := [k for i,(k,_) in enumerate(pairs) if k in dict(pairs[:i])]:
+        raise GenreError(f'The class {twice[0]!r} stands there twice. Give each class one search.')
+    return dict(pairs)
+
+@_command(_goes_on)
+def collect(
+    classes:_argument(List[str], 'class=what to search for; a word without = searches for "WORD movie poster"', metavar='CLASS'),
+    dest:_Dest, n:_option(int, 'Stop at so many addresses of a class', min=1, max=10_000)=100,
+    source:_one_of(_sources, 'Where to search: duckduckgo; tmdb (words are genres); google or list (words are files)')='duckduckgo',
+    conflicts:_Conflicts='keep', refresh:_option(bool, 'Search again where there is a list already', '--refresh')=False,
+    retry_failed:_Retry=False, allow_private:_Private=False, max_side:_MaxSide=None, min_pixels:_MinPixels=0, rgb:_Rgb=False,
+    per_host:_PerHost=64,
+    timeout:_Timeout=30,
+):
+    "From words to a folder: search, join, download. Run again, it goes on."
+    from genre_fastai.collect.posters import collect_posters, search_sources
+    kw = dict(retry_failed=retry_failed, allow_private=allow_private, max_side=max_side, min_pixels=min_pixels, rgb=rgb,
+        per_host=per_host, timeout=timeout)
+    collect_posters(_queries(classes, search_sources[source][1]), dest, n, source, conflicts, refresh, **kw)
+
 # %% ../nbs/95_cli.ipynb #54894a74
 _source = ('A folder of class folders (Training/Validation or train/valid/test parents are seen), a csv with file and label, '
     'labels or genres, or a download journal')
 
-@app.command()
+def _shares(valid, test):
+    if valid+test<1: return
+    raise GenreError(f'--valid {valid} and --test {test} leave nothing to train on. Give shares of which the sum is below 1.')
+
+def _policy(text):
+    "Flags and what they do, from `grey=drop,cmyk=keep`"
+    from genre_fastai.catalog.verify import flag_names
+    pairs = [o.partition('=') for o in _words(text)]
+    return {_known(k, list(flag_names), '--policy'): _known(v, ['keep','convert','drop'], f'--policy {k}=') for k,_,v in pairs} or None
+
+def _check_card(name, p):
+    _check_out(name, p)
+    if p.suffix in ('.html','.txt','.md'): return
+    raise GenreError(f'{name}: {p} does not say what to write. End the name with .html, .txt or .md.')
+
+# %% ../nbs/95_cli.ipynb #f29091e3
+@_command('The catalog was not written; run the same command again.')
 def catalog(
-    source:_argument(Path, _source), out:_Out, path:_Path=None,
-    valid:_option(float, 'Share of validation rows')=.2, test:_option(float, 'Share of test rows')=.2, seed:_Seed=42,
-    contradictions:_option(str, "The same image under two labels: 'drop' both, keep the better 'rank', or 'keep'")='drop',
+    source:_path_argument(_source, _check_source, metavar='SOURCE'), out:_Out, path:_Path=None,
+    valid:_number('Share of validation rows', min=0, max=1)=.2, test:_number('Share of test rows', min=0, max=1)=.2, seed:_Seed=42,
+    contradictions:_one_of('drop rank keep', "The same image under two labels: 'drop' both, keep the better 'rank', or 'keep'")='drop',
     resplit:_option(bool, 'Split anew though the source has a split', '--resplit')=False,
     policy:_option(str, 'What a flag does, such as grey=drop,cmyk=keep (keep, convert, drop)')='',
-    card:_option(Optional[Path], 'Write the data card too (.html, .txt or .md)')=None,
+    label_form:_option(Optional[str], 'How labels stand in a cell, such as ";", or one for one label a row; found out if not given')=None,
+    card:_path('Write the data card too (.html, .txt or .md)', check=_check_card, kind=Optional[str])=None,
 ):
     "Verify, remove duplicates, split by film. The data set that training and evaluation read."
     from genre_fastai.catalog.build import build_catalog
-    rules = dict(o.split('=', 1) if '=' in o else (o, '') for o in _words(policy))
-    cat = build_catalog(source, path, rules or None, contradictions, valid, test, seed, resplit)
+    _shares(valid, test)
+    _not_over(out, source)
+    cat = build_catalog(source, path, _policy(policy), contradictions, valid, test, seed, resplit, label_form=label_form)
     cat.save(out)
-    print(f'{cat.card()}\n{len(cat.ok)} of {len(cat)} rows take part; catalog in {out}')
-    if card: print(f'data card in {cat.card(title=source.name).save(card)}')
+    if card: cat.card(title=source.resolve().name).save(card)
+    print(f'{cat.card()}\n{len(cat.ok)} of {len(cat)} rows take part; catalog in {out}' + (f'\ndata card in {card}' if card else ''))
     if not cat.path.resolve().is_relative_to(out.resolve().parent):
         print(f'The files lie in {cat.path}: give that as --path to the other commands.')
 
 # %% ../nbs/95_cli.ipynb #d3762deb
 def _rate(lr):
     "A learning rate from the command line"
-    try: return lr if lr in (None, 'find') else float(lr)
-    except ValueError: raise GenreError(f"--base-lr takes a number or 'find', not {lr!r}.") from None
+    if lr in (None, 'find'): return lr
+    try: rate = float(lr)
+    except ValueError: rate = math.nan
+    if 0<rate<math.inf: return rate
+    raise GenreError(f"--base-lr takes a number above 0, such as 3e-3, or 'find', not {lr!r}.")
+
+def _side(size):
+    "The size of posters from the command line: one number for a square, or height and width"
+    if size is None: return None
+    sides = [int(o) for o in re.findall('[0-9]+', size)]
+    if re.fullmatch(r'\s*[0-9]{1,4}(\s*[x,]\s*[0-9]{1,4})?\s*', size, re.I) and all(8<=o<=4096 for o in sides):
+        return tuple(sides) if sides[1:] else sides[0]
+    raise GenreError(f'--size takes pixels from 8 to 4096: 224 for a square, or height and width as 256x176, not {size!r}.')
 
 # %% ../nbs/95_cli.ipynb #20c33ce0
-@app.command()
+_recipes = 'auto probe finetune head stages fastai article0 article1'
+_Recipe = _one_of(_recipes, 'How to train: auto, probe, finetune, head, stages, fastai, article0 or article1')
+_Epochs = lambda help: _option(Optional[int], help, min=0, max=100_000)
+
+@_command('If an epoch was finished, the same command with --resume goes on from it; else run it again.')
 def train(
-    csv:_Catalog, out:_option(Path, 'Folder for the model'),
-    recipe:_option(str, 'How to train: auto, probe, finetune, head, stages, fastai, article0 or article1')='auto',
+    csv:_Catalog, out:_path('Folder for the model', check=_check_out_folder, metavar='FOLDER'), recipe:_Recipe='auto',
     arch:_option(Optional[str], 'Architecture of torchvision or timm; resnet34, or what the recipe says')=None, weights:_Weights='auto',
-    freeze_epochs:_option(Optional[int], 'Epochs with the body frozen, where the recipe has such')=None,
-    epochs:_option(Optional[int], 'Epochs with everything unfrozen')=None,
+    freeze_epochs:_Epochs('Epochs with the body frozen, where the recipe has such')=None,
+    epochs:_Epochs('Epochs with everything unfrozen')=None,
     base_lr:_option(Optional[str], "Learning rate of the head, or 'find'")=None,
-    bs:_option(Optional[int], 'Batch size')=None, seed:_Seed=42, path:_Path=None,
-    keep_best:_option(Optional[str], "End with the best epoch by this figure, such as 'accuracy' or 'valid_loss'")=None,
+    bs:_option(Optional[int], 'Batch size', min=1, max=65_536)=None,
+    size:_option(Optional[str], 'Size of the posters in pixels: 224 for a square, or height and width as 256x176')=None,
+    seed:_Seed=42, path:_Path=None,
+    keep_best:_one_of('accuracy valid_loss train_loss', "End with the best epoch by this figure: 'accuracy', 'valid_loss' or 'train_loss'",
+        kind=Optional[str])=None,
     cache_pixels:_option(bool, 'Decode the posters once, and keep the pixels for this and later runs', '--cache-pixels')=False,
     resume:_option(bool, 'Go on from the last finished epoch of a run that was stopped', '--resume')=False,
 ):
     "Train by a recipe. Saves the model, its config and its model card."
+    base_lr,size,cat = _rate(base_lr), _side(size), read_catalog(csv, path)
+    if keep_best=='accuracy' and cat.multi: keep_best = 'accuracy_multi'
+    from genre_fastai.train.checkpoint import run_lock
     from genre_fastai.train.recipes import train as fit
     from genre_fastai.deploy.folder import save_predictor
-    given = dict(arch=arch, freeze_epochs=freeze_epochs, epochs=epochs, base_lr=_rate(base_lr), bs=bs, keep_best=keep_best,
+    given = dict(arch=arch, freeze_epochs=freeze_epochs, epochs=epochs, base_lr=base_lr, bs=bs, size=size, keep_best=keep_best,
         cache_pixels=cache_pixels or None)
     given = {k:v for k,v in given.items() if v is not None}
-    learn = fit(read_catalog(csv, path), recipe, weights=_weights(weights), seed=seed, out=out, resume=resume, **given)
-    print(f'model in {save_predictor(learn, out)}')
-    (out/'checkpoint.pth').unlink(missing_ok=True) # the model is there now
+    with run_lock(out): # until the model is there
+        learn = fit(cat, recipe, weights=_or_none(weights), seed=seed, out=out, resume=resume, **given)
+        print(f'model in {save_predictor(learn, out)}')
+        (out/'checkpoint.pth').unlink(missing_ok=True)
 
 # %% ../nbs/95_cli.ipynb #fa0a162f
-@app.command()
+def _rows_of_split(cat, csv, split):
+    "The rows that are judged, or a `GenreError` that says which splits there are"
+    if split=='all': return cat.ok
+    fix = 'Give --split all, or make the catalog with `genre-fastai catalog`.'
+    if 'split' not in cat.df: raise GenreError(f'{csv} has no column `split`. {fix}')
+    if len(rows := cat.where(split=split).ok): return rows
+    n = ', '.join(f'{v} {k}' for k,v in cat.ok.df['split'].value_counts().items() if k)
+    raise GenreError(f'{csv} has no {split} rows that take part; it has {n or "none of any split"}. {fix}')
+
+def _json(o):
+    "JSON that every reader takes: NaN is null there"
+    plain = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
+    return json.dumps({k:plain(v) for k,v in o.items()}, default=lambda v: v.item())
+
+def _split(value:str):
+    "A split by any of its names"
+    from genre_fastai.tables import split_name
+    if value.strip().lower()=='all': return 'all'
+    with contextlib.suppress(GenreError):
+        if name := split_name(value): return name
+    raise GenreError(f'--split takes train, valid, test or all, not {value!r}.')
+
+# %% ../nbs/95_cli.ipynb #751fc5cb
+@_command()
 def evaluate(
-    model:_Model, csv:_argument(Path, 'A catalog (csv)'), path:_Path=None,
-    split:_option(str, 'Which rows: train, valid, test, or all')='test',
+    model:_Model, csv:_path_argument('A catalog (csv)', _check_in, metavar='CATALOG'), path:_Path=None,
+    split:_option(str, 'Which rows: train, valid, test, or all', callback=_split)='test',
     as_json:_option(bool, 'Print one JSON object', '--json')=False,
 ):
     "Evaluate a model on a split. Scores have an interval, and stand beside the majority-class baseline."
+    cat = _rows_of_split(read_catalog(csv, path), csv, split)
+    cat.check_files()
     from genre_fastai.deploy.folder import load_predictor
     from genre_fastai.interpret.interpret import PosterInterpretation
-    cat = read_catalog(csv, path)
-    if split!='all' and 'split' not in cat.df:
-        raise GenreError(f'{csv} has no column `split`. Give --split all, or make the catalog with `genre-fastai catalog`.')
-    interp = PosterInterpretation(load_predictor(model).predictions((cat if split=='all' else cat.where(split=split)).ok))
+    interp = PosterInterpretation(load_predictor(model).predictions(cat))
     scores,matrix = interp.scores(), None if cat.multi else interp.confusion_matrix()
-    if as_json: return print(json.dumps(dict(split=split, **scores) | ({} if cat.multi else dict(confusion=matrix.to_dict('split')))))
+    if as_json: return print(_json(dict(split=split, **scores) | ({} if cat.multi else dict(confusion=matrix.to_dict('split')))))
     print('\n'.join(f'{k:16s} {v}' for k,v in scores.items()))
-    if not cat.multi: print(f'\n{matrix.to_string()}')
+    if not cat.multi: print(f'\n{text_table(matrix)}')
 
 # %% ../nbs/95_cli.ipynb #1367d82d
-@app.command()
+def _pictures(paths):
+    "The picture files of files, folders and patterns"
+    from genre_fastai.catalog.sources import find_images
+    res = []
+    for p in paths:
+        if p.is_dir(): found = [p/o for o in find_images(p)]
+        elif p.exists() or not re.search(r'[*?\[]', str(p)): found = [p]
+        else: found = sorted(map(Path, glob(str(p), recursive=True)))
+        if not found: raise GenreError(f'There are no pictures in {p}. Check the name.')
+        res += found
+    return res
+
+def _predictions(predictor, files):
+    "The predictions of the files that can be predicted, and the error of the others"
+    try: return predictor.predict(files), None
+    except GenreError as e:
+        from genre_fastai.deploy.folder import why_bad
+        good = [o for o in files if not why_bad(o)]
+        if not good or len(good)==len(files): raise
+        return predictor.predict(good), e
+
+@_command()
 def predict(
-    model:_Model, files:_argument(List[Path], 'Image files'),
-    csv:_option(Optional[Path], 'Write a table file,pred and one probability a class')=None,
+    model:_Model, files:_path_argument('Image files, or folders of them', None, List[str], 'PICTURE'),
+    csv:_path('Write a table file,pred and one probability a class', check=_check_table, kind=Optional[str])=None,
 ):
     "Predict image files."
+    files = _pictures(files)
     from genre_fastai.core import atomic_write, csv_text
     from genre_fastai.deploy.folder import load_predictor
-    res = load_predictor(model).predict(files)
-    if not csv: return print(res.to_string(index=False))
-    with atomic_write(csv) as f: f.write(csv_text(res))
-    print(f'{len(res)} predictions in {csv}')
+    res,bad = _predictions(load_predictor(model), files)
+    if csv:
+        with atomic_write(csv, 'wb') as f: f.write(csv_text(res).encode('utf-8', 'backslashreplace')) # a file name may be no text
+        print(f'{len(res)} predictions in {csv}')
+    else: print(text_table(res, index=False))
+    if bad: raise bad
 
 # %% ../nbs/95_cli.ipynb #8dff2da8
-def _clean(cat, log, rule, **kw):
+def _begin_anew(cat, log):
+    "Take back what rules decided in an earlier run; what persons decided stays. The journal of another catalog is put aside"
+    from genre_fastai.clean.decisions import CleaningSession, DecisionJournal
+    if not log.exists() or not (old := DecisionJournal(log, cat, force=True).refresh()).done: return
+    told = 'id action before after other who why'.split()
+    mine = [{k:d[k] for k in told if k in d} for d in old.done if not str(d['who']).startswith('rule ')]
+    if old.head['catalog']!=cat.hash:
+        if mine: raise GenreError(f'{log} holds {len(mine)} decisions of persons about another catalog. Give another name as --out; '
+            f'--journal {log} --force applies those that fit.')
+        os.replace(log, f'{log}.old')
+        return print(f'The journal of another catalog was put aside as {log}.old.')
+    sess = CleaningSession(cat, log)
+    for _ in old.done: sess.undo() # persons' decisions too, for they may stand below those of rules
+    if mine: sess.decide(mine)
+    print(f'What rules decided in an earlier run is decided anew; {len(mine)} decisions of persons hold.')
+
+def _clean(cat, log, rule, arch, weights, seed):
     "A cleaning pass by rules; copies are looked for where a rule asks for them and the catalog does not know them"
-    from genre_fastai.clean.issues import auto_clean
+    from genre_fastai.clean.issues import apply_rule, auto_clean, find_flags
+    from genre_fastai.features.extract import extract_features
+    apply_rule(find_flags(cat), rule) # rules that do not go together are refused before the work
     copies = {'duplicates','contradictions','leaks'} & set(_words(rule))
     pairs = cat.find_duplicates() if copies and cat.pairs is None else None
-    cleaned,issues = auto_clean(cat, log, rule=rule, pairs=pairs, **kw)
+    features = extract_features(cat.dev, arch, weights)
+    _begin_anew(cat, log)
+    cleaned,issues = auto_clean(cat, log, rule=rule, pairs=pairs, features=features, seed=seed)
     kinds = ', '.join(f'{n} {k}' for k,n in issues['kind'].value_counts().items())
     print(f'{len(issues)} issues found ({kinds or "none"}); decisions in {log}')
     return cleaned
 
-@app.command()
+# %% ../nbs/95_cli.ipynb #795ae6fa
+@_command('The cleaned catalog was not written; run the same command again.')
 def clean(
     csv:_Catalog, out:_Out, rule:_Rule='drop',
-    journal:_option(Optional[Path], 'Apply the decisions of this journal instead of a rule')=None,
+    journal:_path('Apply the decisions of this journal instead of a rule', kind=Optional[str])=None,
     force:_option(bool, 'Apply what fits of a journal of another catalog', '--force')=False,
     arch:_Arch='tf_efficientnet_lite0', weights:_Weights='auto', seed:_Seed=42, path:_Path=None,
 ):
@@ -279,28 +689,42 @@ def clean(
     cat,log = read_catalog(csv, path), out.with_suffix('.jsonl')
     if out.resolve() in {o.resolve() for o in (csv, journal or log)}:
         raise GenreError(f'{out} is the catalog or the journal itself. Give another name, so that there is a way back.')
-    cleaned = replay(cat, journal, force) if journal else _clean(cat, log, rule, arch=arch, weights=_weights(weights), seed=seed)
+    cleaned = replay(cat, journal, force) if journal else _clean(cat, log, rule, arch, _or_none(weights), seed)
     cleaned.save(out)
     changed = (cleaned.df.drop(columns='reason').values!=cat.df.drop(columns='reason', errors='ignore').values).any(1).sum()
     print(f'{changed} rows changed; {len(cleaned.ok)} of {len(cleaned)} rows take part; catalog in {out}')
 
 # %% ../nbs/95_cli.ipynb #7fcbe84d
-@app.command()
+_compared = 'probe head article0 fastai finetune article1'
+
+def _counts(text):
+    "Numbers separated by commas"
+    words = _words(text)
+    if words and all(re.fullmatch('[0-9]{1,7}', o) for o in words): return [int(o) for o in words]
+    raise GenreError(f'--sizes takes numbers separated by commas, not {text!r}.')
+
+def _check_posters(name, p):
+    if not p.is_dir(): _check_in(name, p, 'a csv, or a folder of them', '')
+
+# %% ../nbs/95_cli.ipynb #61e5d7ea
+@_command('Finished runs are kept in {out}; run the same command again, and it goes on.')
 def results(
-    posters:_option(Path, 'A csv with file,label, or a folder with romance_horror_superhero.csv and the others'),
-    out:_option(Path, 'Folder for the csv files and plots')=Path('results'),
-    seeds:_option(int, 'Runs of each recipe')=5,
-    recipes:_option(str, 'Some of: probe, head, article0, fastai, finetune, article1; separated by commas')='',
+    posters:_path('A csv with file,label, or a folder with romance_horror_superhero.csv and the others', check=_check_posters),
+    out:_path('Folder for the csv files and plots', check=_check_out_folder, metavar='FOLDER')='results',
+    seeds:_option(int, 'Runs of each recipe', min=1, max=1000)=5,
+    recipes:_one_of(_compared, 'Some of: probe, head, article0, fastai, finetune, article1; separated by commas', many=True)='',
     sizes:_option(str, 'Training rows a class, separated by commas; 0 for all')='0,80,200',
     arch:_option(str, 'Backbone of all recipes but article0')='tf_efficientnet_lite0',
     leaks:_option(bool, 'Measure what data leakage pretends')=True,
     cleaning:_option(bool, 'Measure what cleaning the training rows gains')=True,
 ):
     "Benchmark the recipes on real posters. Goes on where an earlier run was stopped."
+    sizes = _counts(sizes)
     from genre_fastai.course.benchmark import first_csv, results_table, run_cleaning, run_leaks, run_results, save_plots
-    if not all(o.isdigit() for o in _words(sizes)): raise GenreError(f'--sizes takes numbers separated by commas, not {sizes!r}.')
+    from genre_fastai.vision.weights import arch_name
+    arch_name(arch)
     if leaks: print(run_leaks(first_csv(posters), out, seeds).to_string(index=False))
     if cleaning: print(run_cleaning(first_csv(posters), out, seeds).to_string(index=False))
-    run_results(posters, out, seeds, _words(recipes) or None, [int(o) for o in _words(sizes)], arch, lambda s: print(s, flush=True))
+    run_results(posters, out, seeds, _words(recipes) or None, sizes, arch, lambda s: print(s, flush=True))
     print(results_table(out).to_string(index=False))
     for o in save_plots(out): print(o)

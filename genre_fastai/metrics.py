@@ -87,7 +87,8 @@ def most_confused(
     min_val:int=1, # Leave out pairs with fewer errors
 )->pd.DataFrame: # Columns `true`, `predicted`, `count`, the largest first
     "The off-diagonal entries of a confusion matrix, most errors first"
-    rows = [(a,b,int(matrix.loc[a,b])) for a in matrix.index for b in matrix.columns if a!=b and matrix.loc[a,b]>=min_val]
+    m = matrix.to_numpy() # by place: a class may have any name
+    rows = [(matrix.index[i], matrix.columns[j], int(m[i,j])) for i,j in np.argwhere(m>=min_val) if i!=j]
     return pd.DataFrame(sorted(rows, key=lambda o: -o[2]), columns=['true','predicted','count'])
 
 # %% ../nbs/02_metrics.ipynb #d26b5eb1

@@ -59,23 +59,23 @@ def wait(f, what, secs=15):
         time.sleep(.05)
     raise AssertionError(f'{what} did not come within {secs} s')
 
-def paste(d, url, name='horror', n=200, patience=8):
+def paste(d, url, name='horror', n=200, patience=8, tick=60):
     "Open the page, paste the snippet (with a quicker clock), wait for its end, give its rows as the csv that was saved"
     shutil.rmtree(d.saved, ignore_errors=True)
     d.get(url)
     wait(lambda: console(d, "document.readyState==='complete' && !!document.body"), 'the page') # a person pastes into a page that is there
     snippet = str(google_snippet(name, n))
     assert snippet.rstrip().endswith(f', {n});')
-    console(d, snippet.rstrip()[:-2] + f', 60, {patience});')
+    console(d, snippet.rstrip()[:-2] + f', {tick}, {patience});')
     wait(lambda: console(d, 'genreUrls.done'), 'the end of the snippet')
     if not console(d, 'genreUrls.rows.length'): return None
     return saved_csv(d)
 
 def saved_csv(d): return wait(lambda: next(iter(d.saved.glob('*.csv')), None) if d.saved.is_dir() else None, 'the saved csv')
 
-both = ['gen1', 'gen2', 'gen3', 'gen4', 'gen5', 'gen5_saved', 'gen6', 'gen6_pairs']
+both = ['odd', 'gen1', 'gen2', 'gen3', 'gen4', 'gen5', 'gen5_saved', 'gen6', 'gen6_pairs']
 more = dict(gen2='gen2_more', gen5='gen5_more', gen6='gen6_more')
-counts = dict(gen1=5, gen2=7, gen3=6, gen4=4, gen5=7, gen5_saved=5, gen6=6, gen6_pairs=5)
+counts = dict(odd=4, gen1=5, gen2=7, gen3=6, gen4=4, gen5=7, gen5_saved=5, gen6=6, gen6_pairs=5)
 
 @needs_browser
 @pytest.mark.parametrize('gen', both)
@@ -92,6 +92,7 @@ def test_every_generation(chrome, site, gen):
     assert len(got) == counts[gen] and got['rank'].tolist() == [str(i+1) for i in range(len(got))]
     assert got.drop(columns='source').to_dict('list') == want.drop(columns='source').to_dict('list')
     assert got['source'].tolist() == want['source'].tolist()
+    assert console(chrome, 'genreUrls.tiles') == 0 # nothing is opened where the page tells
 
 @needs_browser
 def test_the_search_page_of_the_sample(chrome, tmp_path):
@@ -113,9 +114,10 @@ def test_policy_holds(chrome, site):
 
 @needs_browser
 def test_thumbnails_are_the_last_resort(chrome, site):
-    got = read_urls(paste(chrome, f'{site}/gen1b.html'))
+    got = read_urls(paste(chrome, f'{site}/gen1b.html', tick=20))
     assert got['kind'].tolist() == ['thumbnail']*4
-    assert 'Only thumbnails' in console(chrome, 'genreUrls.message')
+    message = console(chrome, 'genreUrls.message')
+    assert 'Only thumbnails' in message and message.endswith('Opened 4 tiles: 0 full pictures, 4 without a new one.')
 
 @needs_browser
 @pytest.mark.parametrize('gen', ['empty', 'consent'])
@@ -176,3 +178,70 @@ def test_nothing_found_in_python():
     with pytest.raises(GenreError, match='imgres.*Scroll through'): google_urls(pages/'empty.html')
     with pytest.raises(GenreError, match='consent form'): google_urls(pages/'consent.html')
     with pytest.raises(GenreError, match='no file'): google_urls(pages/'none.html')
+
+# ---- tiles.html has thumbnails only: the full picture appears in the viewer when a tile is opened
+def film(i): return f'https://img.example.com/t{i}.jpg?w=1000&fit=crop'
+
+@needs_browser
+def test_tiles_are_opened(chrome, site):
+    "Each tile is opened once and gives its picture with its own source page: a stale one, one that comes too late; two give none"
+    df = read_urls(paste(chrome, f'{site}/tiles.html?q=horror'))
+    assert console(chrome, 'opened') == [f't{i}' for i in range(13)] # no advertisement, no related picture, none twice, lazy ones too
+    assert sorted(df['url']) == sorted(map(film, (0, 1, 2, 5, 6, 7, 8, 10, 11, 12)))
+    page = dict(zip(df['url'], df['source']))
+    assert page.pop(film(6)) == 'https://films6.example.com/%E2%80%AEgpj.film'
+    assert page == {film(i): f'https://films{i}.example.com/film' for i in (0, 1, 2, 5, 7, 8, 10, 11, 12)}
+    assert df['rank'].tolist() == [str(i+1) for i in range(10)]
+    assert df.loc[df['url']==film(10), ['width', 'height']].values.tolist() == [['800', '1200']]
+    assert console(chrome, 'genreUrls.message') == ('The page has no more. Opened 13 tiles: 10 full pictures, 3 without a new one. '
+        '2 tiles led elsewhere (advertisements, related searches). Saved 10 addresses to horror.csv.')
+    # the page was never left, whatever its links and scripts wanted, and has its own functions back
+    assert chrome.current_url == f'{site}/tiles.html?q=horror' and len(chrome.window_handles) == 1
+    assert console(chrome, "String(window.open)").startswith('function open() { [native')
+    assert len(list(chrome.saved.glob('*'))) == 1
+
+@needs_browser
+def test_a_viewer_with_new_names(chrome, site):
+    "The viewer's picture is known without its names too: large, no tile, and new"
+    df = read_urls(paste(chrome, f'{site}/tiles.html?plain=1', n=3))
+    assert df['url'].tolist() == [film(0), film(1), film(2)] and console(chrome, 'genreUrls.tiles') == 3
+
+def start(d, url, n=200, before='0', tick=60):
+    "The snippet on a page, begun and not waited for"
+    shutil.rmtree(d.saved, ignore_errors=True)
+    d.get(url)
+    wait(lambda: console(d, "document.readyState==='complete'"), 'the page')
+    console(d, before)
+    console(d, str(google_snippet('horror', n)).rstrip()[:-2] + f', {tick}, 8);')
+
+@needs_browser
+@pytest.mark.parametrize('how,why', [("document.querySelector('#genre-urls button').click()", 'Stopped.'),
+    ("history.pushState({}, '', '?q=romance')", 'The page shows another search now.'), ('away.html', ''),
+    ("document.querySelectorAll = 0; document.body.textContent = ''", 'The page broke')])
+def test_what_was_found_is_kept(chrome, site, how, why):
+    "Stopped, led to another search, left or broken in the middle of the tiles: one csv with what was there"
+    start(chrome, f'{site}/tiles.html?q=horror', tick=40)
+    wait(lambda: console(chrome, 'genreUrls.full>2'), 'the third picture')
+    if how=='away.html': chrome.get(f'{site}/away.html')
+    else: console(chrome, how)
+    if why: wait(lambda: console(chrome, f'genreUrls.message.startsWith({json.dumps(why)})'), why)
+    assert read_urls(saved_csv(chrome))['url'].tolist()[:3] == [film(0), film(1), film(2)]
+    time.sleep(.3)
+    assert len(list(chrome.saved.glob('*'))) == 1
+
+@needs_browser
+def test_a_viewer_that_never_comes(chrome, site):
+    "Five tiles without a picture are enough to leave the others closed; the thumbnails are the last resort"
+    start(chrome, f'{site}/tiles.html', before='window.dead = true', tick=20)
+    wait(lambda: console(chrome, 'genreUrls.done'), 'the end')
+    assert console(chrome, 'opened.length') == 5
+    assert set(read_urls(saved_csv(chrome))['kind']) == {'thumbnail'}
+
+@needs_browser
+def test_a_hidden_tab_waits(chrome, site):
+    "A browser shows nothing in a hidden tab, so no tile is given up there"
+    start(chrome, f'{site}/tiles.html', n=2, before="Object.defineProperty(document, 'hidden', {get: () => !window.shown})")
+    wait(lambda: 'bring this tab to the front' in console(chrome, 'genreUrls.message'), 'the message')
+    assert console(chrome, 'genreUrls.tiles') == 0
+    console(chrome, 'window.shown = true')
+    assert read_urls(saved_csv(chrome))['url'].tolist() == [film(0), film(1)]

@@ -1,5 +1,5 @@
 "The readers of lists of genre_fastai.collect: properties over any input, and hostile ones by name"
-import csv, io, json, warnings
+import csv, io, json, time, warnings
 from pathlib import Path
 import pandas as pd
 import pytest
@@ -117,6 +117,64 @@ def test_a_hostile_page_ends(unit):
     try: google_urls(unit*(500_000//len(unit)) + '\n')
     except GenreError as e: assert 'Looked for' in str(e)
 
+def repeated(unit): return lambda n: unit*(n//len(unit)) + '\n'
+def nested(n): return '<div>'*(n//14) + ''.join(f'<img class=n3VNCb src=http://a.example.com/{i}>' for i in range(n//80)) + '\n'
+growing = dict(nested=nested, attributes=repeated('<a a='), quotes=repeated('<a href="'), comments=repeated('<!--'), ends=repeated('</'),
+    questions=repeated('<?'), sections=repeated('<![CDATA['), blanks=repeated('<a'+' '*500), entities=lambda n: f'<img src="&#{"9"*n};">\n',
+    scripts=repeated('<script>'),
+    single=lambda n: 'Content-Type: multipart/related; boundary="b"\n' + '\n--b\nContent-Type: text/html\n\n<p>'*(n//30))
+
+@pytest.mark.parametrize('kind', growing)
+def test_time_grows_with_the_size(kind):
+    "Four times the page, about four times the work (each of these once took the square of it, or a raw error)"
+    def cpu(n):
+        page,t = growing[kind](n), time.process_time()
+        try: google_urls(page.encode() if kind=='single' else page)
+        except GenreError: pass
+        return time.process_time()-t
+    cpu(2000) # what is loaded once
+    assert cpu(80_000) < 8*cpu(20_000) + .1
+
+def test_what_a_page_is_instead(tmp_path):
+    "A page that is none of Google Images is named, with the way on, and no logo or lazy picture of it passes for a result"
+    lazy = '<img data-src="https://th.bing.com/th/id/1"><img src="https://www.gstatic.com/images/logo.png">'
+    bing = '<title>horror - Search Images</title><a class="iusc" m="{&quot;murl&quot;:&quot;https://a.example.com/1.jpg&quot;}">'
+    for page,why in ((bing + lazy, 'Bing'), ('<title>horror at DuckDuckGo</title>' + lazy, 'duckduckgo_urls'),
+        ('<title>Before you continue to Google Search</title>' + lazy, 'consent'),
+        ('<form action="https://consent.google.com/save">' + lazy, 'consent'), ('<title>My \u202eblog</title>' + lazy, "'My blog'"),
+        ('<div data-docid="x"><img src="data:image/gif;base64,R0"></div>', 'opens the tiles one by one')):
+        with pytest.raises(GenreError, match=why): google_urls(page)
+    for data,why in ((b'%PDF-1.7', 'PDF'), (b'\x1f\x8b\x08', 'gzip'), (b'bplist00', 'webarchive.*Page Source'),
+        (b'[InternetShortcut]\nURL=x', 'shortcut'),
+        (b'url,label,rank\nhttps://a.example.com/1.jpg,x,1\n', 'read_urls')):
+        (tmp_path/'p').write_bytes(data)
+        with pytest.raises(GenreError, match=why): google_urls(tmp_path/'p')
+    for page,why in ((None, 'NoneType'), ('https://www.google.com/search?q=x', 'open it in a browser'), ('x'*5000, 'no results')):
+        with pytest.raises(GenreError, match=why): google_urls(page)
+
+@pytest.mark.parametrize('enc', ['utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be', 'latin-1', 'cp1252'])
+def test_a_page_in_any_encoding(tmp_path, enc):
+    s = (fixtures/'gen5.html').read_text()
+    (tmp_path/'p.html').write_bytes(s.replace('charset="utf-8"', f'charset="{enc}"').encode(enc))
+    assert google_urls(tmp_path/'p.html').equals(google_urls(s))
+
+def test_old_single_files_are_nested(tmp_path):
+    "Internet Explorer's and Outlook's .mht hold the page two levels down, in base64"
+    from email.mime.multipart import MIMEMultipart
+    from email.mime.text import MIMEText
+    m,inner = MIMEMultipart('related'), MIMEMultipart('alternative')
+    inner.attach(MIMEText((fixtures/'gen5.html').read_text(), 'html', 'utf-8'))
+    m.attach(inner)
+    (tmp_path/'p.mht').write_bytes(m.as_bytes())
+    assert google_urls(tmp_path/'p.mht').equals(google_urls(fixtures/'gen5.html'))
+
+def test_what_a_page_says_is_text():
+    "Marks that turn the direction of writing, controls and scripts never reach a cell as they are"
+    df = google_urls(fixtures/'odd.html', label=' horror\u202e ')
+    assert df['label'].tolist() == ['horror']*4 and all(v.isprintable() for v in df.values.flat)
+    assert df['source'].tolist() == ['https://films.example.com/=1+1%E2%80%AEgpj.exe', '', '', 'https://films.example.com/#:~:text=alien']
+    assert google_urls('<img class=n3VNCb src="https://a.example.com/\ud800.jpg">')['url'].str.encode('utf-8').notna().all()
+
 def test_sizes_are_capped(tmp_path):
     (tmp_path/'p.html').write_text('<html>' + ' '*5000)
     for read in (google_urls, read_urls):
@@ -150,8 +208,8 @@ def test_binary_and_missing(tmp_path):
 
 def test_kaggle_columns(tmp_path):
     (tmp_path/'k.csv').write_text('a,b\n1,2\n')
-    with pytest.raises(GenreError, match='no column imdbId'): kaggle_movie_genre(tmp_path/'k.csv')
-    with pytest.raises(GenreError, match='no column id'): kaggle_movies_metadata(tmp_path/'k.csv')
+    for f in (kaggle_movie_genre, kaggle_movies_metadata):
+        with pytest.raises(GenreError, match='no column with addresses of posters; it has a, b'): f(tmp_path/'k.csv')
     with pytest.raises(GenreError, match='w92'): kaggle_movies_metadata(tmp_path/'k.csv', size='w1000')
 
 def test_kaggle_shared_links(tmp_path):

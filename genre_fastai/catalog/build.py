@@ -8,6 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/catalog.build.html.md"""
 __all__ = ['build_catalog']
 
 # %% ../../nbs/16_catalog.build.ipynb #9dc82940
+import warnings
 import pandas as pd
 from ..core import *
 from .core import *
@@ -25,7 +26,19 @@ def _and_known(found, known):
     twice = pd.Series([frozenset(o) for o in zip(both['id_a'], both['id_b'])], dtype=object).duplicated()
     return both[~twice].reset_index(drop=True)
 
-def _has_split(cat): return 'split' in cat.df and (cat.ok.df['split']!='').all()
+def _has_split(cat):
+    "Has the source a split? Where only some rows have one, what becomes of them is said"
+    if 'split' not in cat.df: return False
+    split = cat.ok.df['split']
+    bare = int((split=='').sum())
+    if 0<bare<len(split):
+        first = cat.ok.where(split='').df['file'][0]
+        warnings.warn(f'{bare} of {len(split)} rows have no split, the first is {first}. So training and validation rows are divided anew '
+            f'together with them; the {(split=="test").sum()} test rows stay what they are.')
+    if not bare and (lack := [o for o in ('train','valid') if o not in set(split)]):
+        warnings.warn(f'The split of the source has no {lack[0]} rows, which training needs. resplit=True (--resplit) divides it anew; '
+            'its test rows stay what they are.')
+    return bare==0
 
 # %% ../../nbs/16_catalog.build.ipynb #9ad9c879
 def _check_leaks(cat):
@@ -36,8 +49,15 @@ def _check_leaks(cat):
     raise GenreError(f'The split of the source leaks: {len(bad)} links such as {r.file_a} ({r.split_a}) and {r.file_b} ({r.split_b}), '
         f'{r.kind}. Give resplit=True (--resplit) to divide it anew.')
 
+def _read(source, path, label_form):
+    "The catalog of a source; one of downloads may have its labels in `genres`"
+    if not isinstance(source, Catalog): return catalog_from(source, path, label_form=label_form)
+    if source.classes or 'genres' not in source.df: return source
+    journal = source.path/'journal.jsonl'
+    return check_labels(with_labels(source, journal, label_form), journal)
+
 def build_catalog(
-    source, # A folder, csv, journal, or a `Catalog`
+    source, # A folder, csv, journal, DataFrame, or a `Catalog`
     path=None, # Folder that the files of a csv are relative to
     policy=None, # What each image flag does; see `verify`
     contradictions='drop', # For the same picture with different labels; see `dedupe`
@@ -47,14 +67,16 @@ def build_catalog(
     resplit=False, # Make a new split though the source has one?
     features=None, # A function from a Catalog to its `Features`, for more candidates of duplicates
     progress=True, # Show progress bars?
+    label_form=None, # How several labels stand in a cell of a table, a key of `label_forms`; found out if None
 )->Catalog: # Verified, without duplicates, grouped and split, with its `pairs`
     "Read, verify, dedupe and split; `GenreError` where nothing is left or anything leaks"
-    cat = source if isinstance(source, Catalog) else catalog_from(source, path)
+    cat = _read(source, path, label_form)
     cat = cat.verify(policy, progress=progress)
     if not len(cat.ok):
-        why = cat.df.get('reason', cat.df['status'])[0]
-        raise GenreError(f'None of the {len(cat)} images can be used, the first because: {why}. See the columns `status` and `reason`.')
+        why = cat.df.get('reason', cat.df['status']).value_counts()
+        raise GenreError(f'None of the {len(cat)} images can be used: {"; ".join(f"{n} {k}" for k,n in why.head(5).items())}.')
     pairs = cat.find_duplicates(features and features(cat.ok), progress=progress)
     cat = cat.dedupe(_and_known(pairs, cat.pairs), contradictions)
     if resplit or not _has_split(cat): cat = cat.split(valid, test, seed)
+    else: warn_untrained(cat)
     return _check_leaks(cat)

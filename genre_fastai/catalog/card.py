@@ -12,11 +12,11 @@ import base64, html, re
 from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
-import pandas as pd
+import numpy as np, pandas as pd
 from fastcore.basics import patch
 from ..core import *
 from ..images import BadImage, jpeg_bytes, thumbnail
-from ..figure import Plot, html_page, new_fig, to_html
+from ..figure import *
 from .core import *
 from .sources import hash_order
 from .verify import flag_names
@@ -37,7 +37,7 @@ def class_counts(self:Catalog)->pd.DataFrame: # One row a class and one for all 
     order = _split_order(rows.index)
     res = pd.crosstab(df['class'], df['split']).reindex(columns=order, fill_value=0)
     res = pd.concat([res, pd.DataFrame([rows[order]], index=['rows'])]) # a class may have that name too
-    res['all'] = res.sum(axis=1)
+    res.insert(len(order), 'in all' if 'all' in order else 'all', res.sum(axis=1))
     return res.rename_axis(index=None, columns=None).astype(int)
 
 # %% ../../nbs/15_catalog.card.ipynb #98242239
@@ -57,20 +57,27 @@ class DataCard:
         pictures=(), # Pairs of label and HTML of its pictures
     ): self.title,self.tables,self.pictures = title,tables,list(pictures)
     def __str__(self):
-        tables = [f'{k}\n{t.to_string(index=not isinstance(t.index, pd.RangeIndex))}' for k,t in self.tables.items()]
-        return '\n\n'.join([self.title, *tables])
+        tables = [f'{k}\n{text_table(t, index=not isinstance(t.index, pd.RangeIndex))}' for k,t in self.tables.items()]
+        return '\n\n'.join([printable(self.title), *tables])
     __repr__ = __str__
     def _repr_html_(self):
         tables = [f'<h4>{html.escape(k)}</h4>{to_html(t)}' for k,t in self.tables.items()]
         pics = [f'<h4>{html.escape(k)}</h4><div>{p}</div>' for k,p in self.pictures]
-        return f'<div class="data-card"><h3>{html.escape(self.title)}</h3>{"".join(tables+pics)}</div>'
+        body = f'<h3>{html.escape(self.title)}</h3>{"".join(tables+pics)}'
+        return printable(f'<div class="data-card tex2jax_ignore mathjax_ignore">{body}</div>')
+
+def _fenced(text):
+    "A text in markdown that keeps its columns and is nowhere taken for markup"
+    fence = '`'*max(3, 1+max(map(len, re.findall('`+', text)), default=0))
+    return f'{fence}text\n{text}\n{fence}\n'
 
 @patch
 def save(self:DataCard,
-    path, # File to write: HTML, or text where it ends in .txt or .md
+    path, # File to write: HTML, or text where it ends in .txt, or .md for markdown
 )->Path: # The same file
     "Write the card as a page of its own, or as text"
-    text = str(self)+'\n' if Path(path).suffix in ('.txt','.md') else html_page(self.title, self._repr_html_())
+    kind = Path(path).suffix.lower()
+    text = f'{self}\n' if kind=='.txt' else _fenced(str(self)) if kind=='.md' else html_page(self.title, self._repr_html_())
     with atomic_write(path) as f: f.write(text)
     return Path(path)
 
@@ -112,9 +119,12 @@ def _tables(cat):
     if 'url' in df: yield 'Sources', _count(map(_host, df['url']), 'host')
 
 # %% ../../nbs/15_catalog.card.ipynb #575c6a76
+_grey = 'display:inline-block;box-sizing:border-box;padding:4px;background:#ddd;color:#555;font:11px sans-serif;overflow:hidden'
+
 def _picture(path, height):
+    "A picture as html, or a grey tile that says why there is none"
     try: data = jpeg_bytes(thumbnail(path, height, 3*height))
-    except BadImage as e: return f'<span>{html.escape(str(e))}</span>'
+    except BadImage as e: return f'<span style="{_grey};width:{height*2//3}px;height:{height}px">{html.escape(f"{path.name}: {e}")}</span>'
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
 
 def _pictures(cat, n, height, seed):
@@ -141,8 +151,14 @@ def card(self:Catalog,
 @patch
 def plot_classes(self:Catalog)->Plot:
     "Bars of the rows of each class, by split, the most frequent on top"
-    t = self.class_counts().drop(index='rows').sort_values('all').drop(columns='all')
+    t = self.class_counts().iloc[:-1] # a class may be called `rows`, and a split `all`
+    t = t.iloc[np.argsort(t.iloc[:,-1], kind='stable'), :-1]
     fig,axs = new_fig((6, .3*len(t)+1))
-    t.plot.barh(stacked=True, ax=axs[0,0])
-    axs[0,0].set_xlabel('rows')
+    ax,left,y = axs[0,0], np.zeros(len(t)), range(len(t))
+    for c in t:
+        ax.barh(y, t[c], .5, left, label=plot_text(c))
+        left = left + t[c].to_numpy()
+    ax.set_yticks(y, [plot_text(o) for o in t.index], **text_style())
+    ax.set_xlabel('rows')
+    for o in ax.legend().get_texts() if len(t.columns) else (): o.set(**text_style())
     return Plot(fig, t[::-1], 'Rows of each class by split')

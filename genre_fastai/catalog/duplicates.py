@@ -22,10 +22,11 @@ from ..images import BadImage, decode, read_bytes, upright_rgb
 
 # %% ../../nbs/13_catalog.duplicates.ipynb #a099365a
 thumb_w,thumb_h = 64,96
+_verify_first = 'Call `verify` first (`genre-fastai catalog` does), which sets such rows aside.'
 
 def _thumb(file, root):
     try: im = upright_rgb(decode(read_bytes(safe_path(root, file)), 2*thumb_w))
-    except BadImage as e: raise GenreError(f'{file} cannot be compared: {e}. Call `verify` first, which sets such rows aside.') from e
+    except BadImage as e: raise GenreError(f'{file} cannot be compared: {e}. {_verify_first}') from e
     return np.asarray(im.convert('L').resize((thumb_w,thumb_h), Image.Resampling.BILINEAR))
 
 def grey_thumbnails(
@@ -299,7 +300,7 @@ def _hashes(cat):
     sha = cat.df['sha256'].tolist() if 'sha256' in cat.df else ['']*len(cat)
     try: return pd.Series([s or sha256_file(f) for s,f in zip(sha, cat.files)], dtype=object)
     except OSError as e:
-        raise GenreError(f'{e.filename} cannot be compared: {e.strerror}. Call `verify` first, which sets such rows aside.') from e
+        raise GenreError(f'{e.filename} cannot be compared: {e.strerror}. {_verify_first}') from e
 
 def _exact(sha):
     "Rows of the same bytes: pairs of the first and each later one"

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from ..core import *
 from ..parallel import map_rows
 from .core import *
-from ..images import BadImage, decode, encode_image, has_alpha, read_bytes, strict_pillow, upright_rgb
+from ..images import BadImage, decode, encode_image, guarded, has_alpha, read_bytes, strict_pillow, upright_rgb
 
 # %% ../../nbs/12_catalog.verify.ipynb #f169d383
 def blur_effect(
@@ -60,13 +60,14 @@ def image_flags(
     max_blur=.45, # `blurry` above this `blur_effect`, at 256 pixels height
     max_share=.95, # `plain` where the median colour covers more than this
 )->list: # The names of the flags that apply
-    "What is odd about an image; thresholds measured on posters, see the text"
+    "What is odd about an image, or `BadImage`; thresholds measured on posters, see the text"
     w,h = im.full_size
-    res = dict(cmyk=im.mode=='CMYK', alpha=has_alpha(im), animated=getattr(im, 'is_animated', False), rotated=im.has_exif_turn,
+    res = dict(cmyk=im.mode=='CMYK', alpha=has_alpha(im), animated=im.moves, rotated=im.turn!=1,
         tiny=min(w,h)<min_side, odd=min(w,h)<min_aspect*max(w,h))
     rgb = upright_rgb(im)
-    rgb.thumbnail((256,256), Image.Resampling.BILINEAR)
-    res |= _pixel_flags(rgb, max_chroma, min_bright, max_blur, max_share)
+    with guarded():
+        rgb.thumbnail((256,256), Image.Resampling.BILINEAR)
+        res |= _pixel_flags(rgb, max_chroma, min_bright, max_blur, max_share)
     return [f for f in flag_names if res[f]]
 
 # %% ../../nbs/12_catalog.verify.ipynb #fe557785
@@ -98,7 +99,7 @@ def plain_copy(
         with atomic_write(safe_path(root, name), 'wb') as f: f.write(data)
     except OSError as e:
         raise GenreError(f'{root} cannot be written ({e.strerror}), and some images must be converted. '
-            "Copy the folder, or set the policy of cmyk, alpha, animated and rotated to 'keep'.") from e
+            "Copy the folder, or set the policy of those to 'keep' (--policy cmyk=keep,alpha=keep,animated=keep,rotated=keep).") from e
     return dict(file=name, sha256=sha, width=im.width, height=im.height, mode='RGB')
 
 # %% ../../nbs/12_catalog.verify.ipynb #dfcb38bc
@@ -106,7 +107,9 @@ def _check_image(file, root, policy, max_bytes, max_pixels, **kw):
     "The new values of one row"
     res = {f'is_{f}': '' for f in flag_names}
     try: path = safe_path(root, file)
-    except GenreError: return dict(res, status='failed', reason='unsafe: the file name is empty or leaves the folder')
+    except GenreError:
+        link = 'is a link that leads outside of the folder; copy the folder with cp -rL' if outside_link(root, file) else ''
+        return dict(res, status='failed', reason=f'unsafe: the file {link or "name is empty or leaves the folder"}')
     try:
         data = read_bytes(path, max_bytes)
         res['sha256'] = hashlib.sha256(data).hexdigest()

@@ -1,14 +1,19 @@
 // The browser's side of ImageCleaner (nbs/82_clean.widget.ipynb). It asks Python for pages and pictures, and tells it of marks; it keeps nothing that Python does not know.
 // `id` is that of a row of the catalog, `file` its name for people; `view_id` says which view of the browser asks.
-// All texts go in by textContent: they come from catalogs, and those from anywhere.
+// All texts go in by textContent: they come from catalogs, and those from anywhere. What would hide or turn round a part of a name is shown as \u202e.
 
+const unseen = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const plain = text => String(text).replace(unseen, c => (c > '\u00ff' ? '\\u' : '\\x') + c.charCodeAt(0).toString(16).padStart(c > '\u00ff' ? 4 : 2, '0'));
 const make = (tag, cls, text, attrs) => {
   const el = document.createElement(tag);
   if (cls) el.className = cls;
-  if (text !== undefined && text !== null) el.textContent = text;
-  for (const [k, v] of Object.entries(attrs || {})) if (v !== null && v !== false) el.setAttribute(k, v);
+  if (text !== undefined && text !== null) el.textContent = plain(text);
+  // names in attributes are read by people, too; values and ids stay what Python knows
+  for (const [k, v] of Object.entries(attrs || {})) if (v !== null && v !== false) el.setAttribute(k, ['title', 'aria-label', 'alt'].includes(k) ? plain(v) : v);
   return el;
 };
+// a name inside a line is read in its own direction, and does not turn the rest of the line
+const own = (tag, cls, text, attrs) => make(tag, cls, text, {dir: 'auto', ...attrs});
 const button = (cls, text, label, onclick, attrs) => {
   const b = make('button', 'gc-btn ' + cls, text, {type: 'button', 'aria-label': label, title: label, ...attrs});
   b.addEventListener('click', onclick);
@@ -43,18 +48,19 @@ function render({model, el}) {
   el.append(root);
 
   const say = (text, kind) => {
-    note.textContent = text || '';
+    note.textContent = plain(text || '');
     note.className = 'gc-note' + (text ? ' gc-' + (kind || 'info') : '');
     note.setAttribute('role', kind === 'error' ? 'alert' : 'status');
   };
 
   const choice = (name, label, options) => {
     const s = make('select', 'gc-select', null, {'aria-label': label, title: label, name});
-    for (const [v, t] of options) s.append(make('option', '', t, {value: v}));
+    for (const [v, t] of options) s.append(own('option', '', t, {value: v}));
     s.value = filters[name] || '';
     s.addEventListener('change', () => { filters = {...filters, [name]: s.value}; go(0); });
     return s;
   };
+  const labels = s => info.multi ? s.split('|') : [s]; // a single label may hold a bar
   const each = (list, all) => [['', all], ...list.map(o => [o, o])];
 
   const frame = () => {
@@ -138,7 +144,7 @@ function render({model, el}) {
       urls.push(URL.createObjectURL(new Blob([buffers[i]], {type: 'image/jpeg'})));
       for (const img of imgs) { img.onload = () => img.classList.add('gc-there'); img.src = urls[urls.length - 1]; }
     });
-    for (const [id, why] of Object.entries(m.errors)) for (const p of parts()) if (p.row.id === id) { p.pic.classList.add('gc-broken'); p.pic.dataset.why = why; }
+    for (const [id, why] of Object.entries(m.errors)) for (const p of parts()) if (p.row.id === id) { p.pic.classList.add('gc-broken'); p.pic.dataset.why = plain(why); }
   };
 
   // ---- one poster: picture, what is known of it, and its mark
@@ -153,13 +159,13 @@ function render({model, el}) {
     text.append(named);
     if (row.pred) {
       const p = make('div', 'gc-pred', null, {title: 'What the model says'});
-      const says = make('span', 'gc-says', null, {title: row.pred.split('|').join(', ')});
-      says.append(make('span', 'gc-dim gc-model', 'model '), row.pred.split('|').join(', '));
+      const pred = labels(row.pred).join(', '), says = make('span', 'gc-says', null, {title: pred});
+      says.append(make('span', 'gc-dim gc-model', 'model '), own('bdi', '', pred));
       p.append(says, make('b', '', percent(row.prob)));
       if (row.prob !== null) { const m = make('i', 'gc-prob'); m.style.setProperty('--p', row.prob); p.append(m); }
       text.append(p);
     }
-    if (row.why) text.append(make('div', 'gc-why', row.why, {title: row.why}));
+    if (row.why) text.append(own('div', 'gc-why', row.why, {title: row.why}));
     const meta = make('div', 'gc-meta');
     const add = (t, title) => t && meta.append(make('span', '', t, {title}));
     add(row.loss === null ? '' : 'loss ' + row.loss.toFixed(2), 'loss: how much the label surprises the model');
@@ -167,7 +173,7 @@ function render({model, el}) {
     add(row.rank ? 'rank ' + row.rank : '', 'rank in the search');
     add(row.size, 'pixels');
     if (row.url) meta.append(make('a', '', 'source', {href: row.url, target: '_blank', rel: 'noopener noreferrer', title: row.url}));
-    text.append(meta, make('div', 'gc-file', row.name, {title: row.file}));
+    text.append(meta, own('div', 'gc-file', row.name, {title: row.file}));
     const part = {row, pic, img, flag, label, text};
     pic.addEventListener('click', () => enlarge(part));
     return part;
@@ -179,7 +185,7 @@ function render({model, el}) {
     host.dataset.mark = kind;
     host.dataset.action = s.action;
     part.flag.textContent = {keep: '✓ kept', delete: s.action === 'copy_of' ? '✕ copy' : '✕ deleted', relabel: '✎ relabelled'}[kind] || '';
-    part.label.replaceChildren(...(same ? [make('b', '', was.join(', ') || 'no label')] : [make('s', '', was.join(', ') || 'no label'), ' ', make('span', 'gc-to', '→'), ' ', make('b', 'gc-now', now.join(', ') || 'no label')]));
+    part.label.replaceChildren(...(same ? [own('b', '', was.join(', ') || 'no label')] : [own('s', '', was.join(', ') || 'no label'), ' ', make('span', 'gc-to', '→'), ' ', own('b', 'gc-now', now.join(', ') || 'no label')]));
   };
 
   const spoken = r => ['Poster ' + r.n, r.name, 'label ' + (r.state.labels.join(', ') || 'none'), r.pred && 'predicted ' + r.pred + ' ' + percent(r.prob), r.why, words[r.state.action] || 'undecided', r.state.frozen && 'test row, frozen'].filter(Boolean).join(', ');
@@ -194,10 +200,10 @@ function render({model, el}) {
     let select = null, boxes = [];
     if (info.multi) {
       const set = make('div', 'gc-boxes', null, {role: 'group', 'aria-label': 'Labels of ' + row.name});
-      const first = o => row.was.includes(o) ? 0 : row.pred.split('|').includes(o) ? 1 : 2;
+      const first = o => row.was.includes(o) ? 0 : labels(row.pred).includes(o) ? 1 : 2;
       for (const c of [...info.classes].sort((a, b) => first(a) - first(b))) {
         const b = make('input', '', null, {type: 'checkbox', 'aria-label': c + ' for ' + row.name, value: c, disabled}), l = make('label', 'gc-box');
-        l.append(b, make('span', '', c));
+        l.append(b, own('span', '', c));
         b.addEventListener('change', () => toggle(item, c));
         boxes.push(b);
         set.append(l);
@@ -205,19 +211,19 @@ function render({model, el}) {
       acts.append(set);
     } else {
       select = make('select', 'gc-select gc-relabel', null, {'aria-label': 'Relabel ' + row.name, disabled});
-      select.append(make('option', '', 'relabel …', {value: ''}), ...info.classes.map(c => make('option', '', c, {value: c})));
+      select.append(make('option', '', 'relabel …', {value: ''}), ...info.classes.map(c => own('option', '', c, {value: c})));
       select.addEventListener('change', () => { if (select.value) mark(item, 'relabel', select.value); node.focus(); });
       acts.append(select);
     }
     if (row.fix && !off && propose(item)) {
-      const [action, what] = propose(item), name = action === 'copy_of' ? row.fix.name : what.split('|').join(', ');
-      const t = action === 'relabel' ? '→ ' + name : action.replace('_', ' ') + (name ? ' ' + name : '');
+      const [action, what] = propose(item), to = action === 'copy_of' ? row.fix.name : labels(what).join(', ');
+      const t = action === 'relabel' ? '→ ' + to : action.replace('_', ' ') + (to ? ' ' + to : '');
       item.fix = button('gc-fix', t, 'Accept the proposal (A): ' + t, () => accept(item));
       acts.append(item.fix);
     }
     item.paint = () => {
       paint(p, node);
-      node.setAttribute('aria-label', spoken(row));
+      node.setAttribute('aria-label', plain(spoken(row)));
       keep.setAttribute('aria-pressed', row.state.action === 'keep');
       del.setAttribute('aria-pressed', marks[row.state.action] === 'delete');
       if (select) select.value = row.state.action === 'relabel' ? row.state.labels[0] || '' : '';
@@ -246,7 +252,7 @@ function render({model, el}) {
     item.paint = () => {
       paint(a, sides[0]);
       paint(b, sides[1]);
-      node.setAttribute('aria-label', 'Pair ' + r.n + ': ' + spoken(r.a) + '; and ' + spoken(r.b));
+      node.setAttribute('aria-label', plain('Pair ' + r.n + ': ' + spoken(r.a) + '; and ' + spoken(r.b)));
       node.dataset.mark = sides.some(s => s.dataset.mark) ? 'done' : '';
     };
     node.addEventListener('focusin', () => at(items.indexOf(item)));
@@ -274,7 +280,7 @@ function render({model, el}) {
       }
     } else {
       if (frozen(item.row)) return;
-      tell(item.row, action, label ? {label} : {}, action === 'relabel' ? {labels: label.split('|')} : action === 'keep' ? {labels: item.row.was} : {});
+      tell(item.row, action, label ? {label} : {}, action === 'relabel' ? {labels: labels(label)} : action === 'keep' ? {labels: item.row.was} : {});
     }
     repaint();
   };
@@ -287,7 +293,7 @@ function render({model, el}) {
   const propose = item => {
     const f = item.row.fix;
     if (!f) return null;
-    if (['relabel', 'add_label', 'remove_label'].includes(f.action)) return f.label.split('|').every(o => info.classes.includes(o)) ? [f.action, f.label] : null;
+    if (['relabel', 'add_label', 'remove_label'].includes(f.action)) return labels(f.label).every(o => info.classes.includes(o)) ? [f.action, f.label] : null;
     return f.action === 'delete' ? ['delete', ''] : f.action === 'keep' ? ['keep', ''] : f.action === 'copy_of' ? ['copy_of', f.other] : null;
   };
   const accept = item => {

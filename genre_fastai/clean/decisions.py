@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import pandas as pd
 from fastcore.basics import patch
+from fastcore.foundation import L
 from filelock import FileLock
 from ..core import *
 from ..catalog.core import *
@@ -31,14 +32,22 @@ def _named(cat, i):
 
 def _find(cat, at, id):
     "The number of the row `id`; who gives the name of a file is told the row's id"
-    if id in at: return at[id]
+    if isinstance(id, str) and id in at: return at[id]
+    if str(id) in at: raise GenreError(f'There is no row {id!r}: ids are texts. Give {str(id)!r}.')
     hint = next((f'Rows are named by `id`, and that of this file is {o!r}.' for o,f in zip(cat.df['id'], cat.df['file']) if f==id), '')
     hint = hint or 'Use the catalog that the decision was made for.'
     raise GenreError(f'There is no row {id!r} among the {len(cat)} rows of the catalog. {hint}')
 
+def _check_fields(d, *texts):
+    "Is this a decision, with a text in each of these fields?"
+    if not isinstance(d, dict): raise GenreError(f'A decision is a dict with `id` and `action`, not a {type(d).__name__}: {str(d)[:80]!r}.')
+    if 'id' not in d: raise GenreError('A decision names its row by `id`, and this one does not. Take it from that column of the catalog.')
+    if d.get('action') not in actions: raise GenreError(f'There is no action {d.get("action")!r}. Actions: {", ".join(actions)}.')
+    if bad := [k for k in texts if not isinstance(d.get(k), str)]: raise GenreError(f'A decision needs a text as {", ".join(bad)}: {d}.')
+
+# %% ../../nbs/80_clean.decisions.ipynb #f82ee72f
 def _check_row(cat, at, d):
     "The number of the row of decision `d`, if it may be decided on"
-    if 'id' not in d: raise GenreError('A decision names its row by `id`, and this one does not. Take it from that column of the catalog.')
     i = _find(cat, at, d['id'])
     row,name = cat.df.iloc[i], _named(cat, i)
     if row['status']!='ok':
@@ -51,16 +60,25 @@ def _reason(cat, at, d, raw):
     "What goes into the column `reason`; a copy names the file that stays"
     if d['action']=='copy_of': what = f'copy of {cat.df["file"].iat[at[d["other"]]] if d.get("other") in at else d.get("other")}'
     else: what = 'deleted' if d['action']=='delete' else f'relabelled from {raw}'
-    return f'{what}: {d.get("who", "")}' + (f', {d["why"]}' if d.get('why') else '')
+    return printable(f'{what}: {d.get("who", "")}' + (f', {d["why"]}' if d.get('why') else ''))
 
-def _apply_one(cat, at, now, d):
+def _check_label(cat, known, label):
+    "Is this a label, or of several labels are these ones, of the catalog?"
+    if odd := [o for o in (filter(None, label.split('|')) if cat.multi else [label]) if o not in known]:
+        raise GenreError(f'There is no label {odd[0]!r} in this catalog. Labels: {", ".join(known)}.')
+
+def _apply_one(cat, at, known, now, d):
     "Write what became of a row into the columns `now`"
+    _check_fields(d)
     i,col = _check_row(cat, at, d), cat.label_column
+    _check_fields(d, 'before', *([] if _drops(d) else ['after']))
     if now[col][i]!=d['before']:
         raise GenreError(f'{_named(cat, i)} has the label {now[col][i]!r}, not {d["before"]!r}. '
             'Use the catalog that the decision was made for.')
     raw,gone = cat.df[col].iat[i], _drops(d)
-    if not gone: now[col][i] = d['after']
+    if not gone:
+        _check_label(cat, known, d['after'])
+        now[col][i] = d['after']
     now['status'][i] = 'dropped' if gone else 'ok'
     now['reason'][i] = _reason(cat, at, d, raw) if gone or now[col][i]!=raw else cat.df['reason'].iat[i]
 
@@ -72,9 +90,10 @@ def apply_decisions(
 )->Catalog: # After: a new catalog
     "A new catalog with the decisions applied"
     cat = cat.assign(reason=cat.df.get('reason', ''))
-    at,odd,now = _row_numbers(cat), [], {c:cat.df[c].tolist() for c in (cat.label_column, 'status', 'reason')}
+    at,known,odd = _row_numbers(cat), cat.classes, []
+    now = {c:cat.df[c].tolist() for c in (cat.label_column, 'status', 'reason')}
     for n,d in enumerate(decisions, 1):
-        try: _apply_one(cat, at, now, d)
+        try: _apply_one(cat, at, known, now, d)
         except GenreError as e:
             if not skip: raise GenreError(f'Decision {n}: {e}') from None
             odd.append(str(e))
@@ -94,25 +113,26 @@ class DecisionJournal:
         self.path,self.cat,self.force = Path(path), cat, force
         self.pos,self.lines,self.last,self.open,self.head = 0, 0, 0, False, None
         self.done,self.undone,self.by_id = [], [], defaultdict(list)
+        self.at,self.known = _row_numbers(cat), cat.classes
     def __repr__(self): return f'DecisionJournal({str(self.path)!r}, {len(self.done)} decisions hold, {len(self.undone)} can be redone)'
 
 @patch
 def _damaged(self:DecisionJournal, why):
-    return GenreError(f'{self.path}, line {self.lines} is damaged ({why}). '
+    return GenreError(f'{self.path}, line {self.lines+1} is damaged ({why}). '
         'Put the file back from a copy, or remove that line, and what it decided.')
 
 # %% ../../nbs/80_clean.decisions.ipynb #e0a8de35
 @patch
 def _take_head(self:DecisionJournal, d):
     "The first line: is it a journal of this catalog?"
-    if 'catalog' not in d: raise self._damaged('the first line of a journal names its catalog')
+    if not isinstance(d.get('catalog'), str): raise self._damaged('the first line of a journal names its catalog')
     if d.get('journal')!=2:
-        raise GenreError(f'{self.path} is a journal of format {d.get("journal")}, and this version reads format 2, whose lines name rows '
-            'by `id` and not by file. Begin a journal under another name, and make the decisions again in it.')
+        raise GenreError(f'{self.path} is a journal of format {str(d.get("journal"))[:20]}, and this version reads format 2, whose lines '
+            'name rows by `id` and not by file. Begin a journal under another name, and make the decisions again in it.')
     if d['catalog']!=self.cat.hash and not self.force:
-        raise GenreError(f'{self.path} belongs to another catalog: that has the hash {d["catalog"]} and {d.get("rows")} rows, this one '
-            f'{self.cat.hash} and {len(self.cat)}. Give the raw catalog that the journal was begun with, or another journal; '
-            '`replay(cat, journal, force=True)` (--force) applies the decisions that fit.')
+        raise GenreError(f'{self.path} belongs to another catalog: that has the hash {d["catalog"][:64]} and {str(d.get("rows"))[:20]} '
+            f'rows, this one {self.cat.hash} and {len(self.cat)}. Give the raw catalog that the journal was begun with, or another journal;'
+            ' `replay(cat, journal, force=True)` (--force) applies the decisions that fit.')
     self.head = d
 
 # %% ../../nbs/80_clean.decisions.ipynb #b1ae1342
@@ -120,11 +140,22 @@ def _take_head(self:DecisionJournal, d):
 def _check_line(self:DecisionJournal, d):
     "Is this a decision, an undo or a redo?"
     if missing := [k for k in _needed if k not in d]: raise self._damaged(f'it lacks {", ".join(missing)}')
-    if d['action'] not in [*actions, 'undo', 'redo']: raise self._damaged(f'there is no action {d["action"]!r}')
-    texts = 'id','file','before','after'
-    if not all(isinstance(d[k], str) for k in texts): raise self._damaged(f'{", ".join(texts)} are not all texts')
-    if not isinstance(d['n'], int): raise self._damaged('n is no number')
+    if d['action'] not in [*actions, 'undo', 'redo']: raise self._damaged(f'there is no action {str(d["action"])[:40]!r}')
+    texts = [*_needed[1:], *(['other'] if d['action']=='copy_of' else [])]
+    if bad := [k for k in texts if not isinstance(d.get(k), str)]: raise self._damaged(f'{", ".join(bad)}: not all texts')
+    if type(d['n']) is not int: raise self._damaged('n is no number')
 
+@patch
+def _check_fit(self:DecisionJournal, d):
+    "Can this decision be about the catalog? With `force`, `apply_decisions` leaves out those that cannot"
+    if self.force: return
+    try:
+        _check_row(self.cat, self.at, d)
+        if not _drops(d): _check_label(self.cat, self.known, d['after'])
+        if d['action']=='copy_of': _find(self.cat, self.at, d['other'])
+    except GenreError as e: raise self._damaged(e) from None
+
+# %% ../../nbs/80_clean.decisions.ipynb #c5d95923
 @patch
 def _hold(self:DecisionJournal, d):
     self.done.append(d)
@@ -142,46 +173,62 @@ def _take_back(self:DecisionJournal, d):
 
 # %% ../../nbs/80_clean.decisions.ipynb #e8294a12
 @patch
-def _take(self:DecisionJournal, line):
-    "One more line"
-    self.lines += 1
-    if not line.strip(): return
-    try: d = json.loads(line)
+def _parse(self:DecisionJournal, line):
+    "The JSON object in a line"
+    try:
+        d = json.loads(line)
+        json.dumps(d, ensure_ascii=False).encode()
+    except UnicodeEncodeError: raise self._damaged('it holds half a character') from None
     except ValueError as e: raise self._damaged(e) from None
+    except RecursionError: raise self._damaged('it is nested too deeply') from None
     if not isinstance(d, dict): raise self._damaged('it is not a JSON object')
-    if self.head is None: return self._take_head(d)
+    return d
+
+@patch
+def _take_decision(self:DecisionJournal, d):
     self._check_line(d)
-    self.last = d['n']
-    if d['action'] not in actions: return self._take_back(d)
-    self._hold(d)
-    self.undone.clear()
+    if d['action'] in actions: self._check_fit(d)
+    if d['action'] not in actions: self._take_back(d)
+    else:
+        self._hold(d)
+        self.undone.clear()
+    self.last = max(self.last, d['n'])
+
+@patch
+def _take(self:DecisionJournal, line):
+    "One more line; it counts when it is understood"
+    if line.strip():
+        d = self._parse(line)
+        if self.head is None: self._take_head(d)
+        else: self._take_decision(d)
+    self.lines += 1
 
 # %% ../../nbs/80_clean.decisions.ipynb #cffb0219
+_longest = 1_000_000 # bytes of a line
+
 @patch
-def _new_bytes(self:DecisionJournal):
-    "What was appended since the last time"
+def _new_lines(self:DecisionJournal):
+    "What was appended since the last time, line by line; half a line at the end is left out"
     with open(self.path, 'rb') as f:
         if f.seek(0, 2)<self.pos:
             raise GenreError(f'{self.path} is shorter than it was: something else has written over it. '
                 'Put it back from a copy, or begin a new session.')
         f.seek(self.pos)
-        return f.read()
+        while line := f.readline(_longest+1):
+            if len(line)>_longest: raise self._damaged(f'it is longer than {_longest:,} bytes')
+            if not line.endswith(b'\n') and json_line(line) is None: return
+            yield line
 
 @patch
 def refresh(self:DecisionJournal):
     "Read what was appended since the last time"
+    if self.path.is_dir(): raise GenreError(f'{self.path} is a folder. Give the name of a file for the journal.')
     if not self.path.exists():
         if self.pos: raise GenreError(f'{self.path} is gone. Put it back from a copy, or begin a new session.')
         return self
-    data = self._new_bytes()
-    if self.open and data[:1]==b'\n': data,self.pos,self.open = data[1:], self.pos+1, False
-    *lines,tail = data.split(b'\n')
-    for o in lines:
-        self._take(o)
-        self.pos += len(o)+1
-    if tail and json_line(tail) is not None: # an editor may have left out the last end of line
-        self._take(tail)
-        self.pos,self.open = self.pos+len(tail), True
+    for line in self._new_lines():
+        if not (self.open and line==b'\n'): self._take(line) # an editor may have left out the last end of line
+        self.pos,self.open = self.pos+len(line), not line.endswith(b'\n')
     return self
 
 # %% ../../nbs/80_clean.decisions.ipynb #7b3751dc
@@ -189,7 +236,10 @@ def _now(): return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
 
 def _write(log, d):
     "Append a line, under the lock"
-    with open(log.path, 'ab') as f: f.write(json.dumps(d, ensure_ascii=False).encode() + b'\n')
+    try: line = json.dumps(d, ensure_ascii=False).encode()
+    except UnicodeEncodeError: raise GenreError(f'Half a character cannot be written: {d}.') from None
+    if len(line)>=_longest: raise GenreError(f'A decision of {len(line):,} bytes is too long for a journal. Give a shorter `why`.')
+    with open(log.path, 'ab') as f: f.write(line + b'\n')
     log.refresh()
 
 @contextmanager
@@ -204,6 +254,16 @@ def _locked(log):
         yield
 
 # %% ../../nbs/80_clean.decisions.ipynb #f1a331fb
+def _known_issues(issues, at):
+    "The issues of rows that the catalog has; a csv gives ids as numbers, and a list may be older than the catalog"
+    if 'id' not in issues: raise GenreError('The list of issues has no column `id`. Take the one that `find_issues` gives.')
+    issues = issues.assign(id=as_texts(issues['id']))
+    odd = issues['id'][~issues['id'].isin(at)]
+    if len(odd):
+        warnings.warn(f'{len(odd)} of {len(issues)} issues are about rows that the catalog does not have, the first about {odd.iat[0]!r}. '
+            'They are left out.')
+    return issues[issues['id'].isin(at)]
+
 class CleaningSession:
     "Decisions about the rows of a catalog, each of them in the journal before the call returns"
     def __init__(self,
@@ -212,10 +272,10 @@ class CleaningSession:
         issues:pd.DataFrame=None, # What to look at, ranked, with a column `id`: from `find_issues`
         who='person', # Who decides, unless a decision says otherwise
     ):
+        cat = cat.new(cat.df) # a split such as Test that was written into its table by hand is read as ours
         self.cat,self.journal,self.who,self.session = cat, Path(journal), who, secrets.token_hex(4)
-        self.issues = pd.DataFrame(columns=['id','file']) if issues is None else issues
-        if 'id' not in self.issues: raise GenreError('The list of issues has no column `id`. Take the one that `find_issues` gives.')
         self.classes,self.at = cat.classes, _row_numbers(cat)
+        self.issues = _known_issues(pd.DataFrame(columns=['id','file']) if issues is None else pd.DataFrame(issues), self.at)
         self.log = DecisionJournal(self.journal, cat).refresh()
     def __repr__(self): return f'CleaningSession({len(self.cat)} rows, {self.counts}, journal={str(self.journal)!r})'
 
@@ -241,6 +301,8 @@ def state(self:CleaningSession,
 def _known(self:CleaningSession, labels):
     "Labels as the catalog writes them"
     if isinstance(labels, str): labels = [o for o in labels.split('|') if o] if self.cat.multi else [labels]
+    if not isinstance(labels, (list,tuple,set,L)):
+        raise GenreError(f'A label is a text, or of several labels a list of them, not {labels!r}.')
     labels = list(labels)
     if odd := [o for o in labels if o not in self.classes]:
         raise GenreError(f'There is no label {odd[0]!r} in this catalog. Labels: {", ".join(self.classes)}.')
@@ -252,9 +314,9 @@ def _after(self:CleaningSession, d, before):
     "The label(s) of a row after decision `d`"
     if _drops(d): return ''
     if d['action']=='keep': return self.cat.df[self.cat.label_column].iat[self.at[d['id']]]
-    if d['action']=='relabel': return self._known(d['after'])
+    if d['action']=='relabel': return self._known(d.get('after'))
     if not self.cat.multi: raise GenreError('A row of this catalog has one label. Use `relabel`.')
-    new,old = self._known(d['after']), before.split('|') if before else []
+    new,old = self._known(d.get('after')), before.split('|') if before else []
     return '|'.join([o for o in old if o!=new] + [new]*(d['action']=='add_label'))
 
 # %% ../../nbs/80_clean.decisions.ipynb #79e1d505
@@ -265,7 +327,8 @@ def _name(self:CleaningSession, id): return _named(self.cat, self.at[id])
 def _check_copy(self:CleaningSession, id, other):
     "Can the row `id` be the copy of the row `other`?"
     name = self._name(id)
-    if other==id or other not in self.at: raise GenreError(f'{name} cannot be the copy of {other!r}. Give the id of another row.')
+    if not isinstance(other, str) or other==id or other not in self.at:
+        raise GenreError(f'{name} cannot be the copy of {other!r}. Give the id of another row.')
     seen,o = set(),other
     while o not in seen and (d := self.decision(o)) and d['action']=='copy_of':
         seen.add(o)
@@ -278,14 +341,15 @@ def _check_copy(self:CleaningSession, id, other):
 @patch
 def _line(self:CleaningSession, id, action, before, after, who, why='', **kw):
     "A line of the journal"
-    row = dict(id=id, file=self.cat.df['file'].iat[self.at[id]])
+    row,whole = dict(id=id, file=self.cat.df['file'].iat[self.at[id]]), lambda o: as_text(o).encode('utf-8', 'backslashreplace').decode()
+    who,why,row['file'] = whole(who), whole(why), whole(row['file'])
     d = dict(n=self.log.last+1, session=self.session, **row, action=action, before=before, after=after, who=who, why=why, when=_now())
     return d | kw
 
 @patch
 def _complete(self:CleaningSession, d):
     "A decision as it is written, or a `GenreError` if it cannot be made"
-    if d['action'] not in actions: raise GenreError(f'There is no action {d["action"]!r}. Actions: {", ".join(actions)}.')
+    _check_fields(d)
     i,id = _check_row(self.cat, self.at, d), d['id']
     before = self.state(id)[self.cat.label_column]
     if d.get('before', before)!=before:
@@ -300,6 +364,7 @@ def decide(self:CleaningSession,
     decisions, # Dicts with `id`, `action`, as that needs `after` (a label) or `other` (an id), and perhaps `who`, `why`, `before`
 )->list: # As they were written
     "Write decisions to the journal; none is written if the first look finds one that cannot be made"
+    decisions = list(decisions) # they are gone through twice
     with _locked(self.log):
         for d in decisions: self._complete(d)
         res = []
@@ -398,5 +463,6 @@ def replay(
     force=False, # Apply to another catalog the decisions that fit it (same row, same label, not a test row), and say how many did not?
 )->Catalog:
     "The cleaned catalog, from a journal"
-    if not Path(journal).is_file(): raise GenreError(f'There is no journal {journal}. Check the name, or begin one with `CleaningSession`.')
+    if not Path(journal).is_file():
+        raise GenreError(f'There is no journal {journal}. Check the name, or begin one with `CleaningSession` or `genre-fastai clean`.')
     return apply_decisions(cat, DecisionJournal(journal, cat, force).refresh().done, skip=force)

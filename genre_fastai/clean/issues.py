@@ -163,6 +163,14 @@ def find_issues(
 # %% ../../nbs/81_clean.issues.ipynb #a8e3fd38
 rules = dict(drop='label', relabel='label', duplicates='duplicate', contradictions='contradiction', leaks='leak', flags='flag')
 
+def _read_issues(issues):
+    "Issues with all their columns; a csv gives empty cells as NaN and ids as numbers"
+    if not len(issues): return _issues([])
+    if lacks := [c for c in ('id','file','label','action','kind') if c not in issues]:
+        raise GenreError(f'The list of issues has no column `{lacks[0]}`, so no rule can decide. Take the one that `find_issues` gives.')
+    texts = [c for c in issue_columns if c not in _numbers and c in issues]
+    return _issues(issues.assign(**{c: as_texts(issues[c]) for c in texts}))
+
 def _decision(r, rule):
     "The decision that a rule makes of an issue"
     action = 'delete' if rule=='drop' else r.action
@@ -180,7 +188,7 @@ def apply_rule(
     if odd := [o for o in names if o not in rules]: raise GenreError(f'There is no rule {odd[0]!r}. Rules: {", ".join(rules)}.')
     by = {rules[o]:o for o in names}
     if len(by)<len(names): raise GenreError("'drop' and 'relabel' decide about the same rows. Give one of them.")
-    return [_decision(r, by[r.kind]) for r in issues.itertuples() if r.kind in by and r.score>=min_score]
+    return [_decision(r, by[r.kind]) for r in _read_issues(issues).itertuples() if r.kind in by and not r.score<min_score]
 
 # %% ../../nbs/81_clean.issues.ipynb #31d542d1
 def auto_clean(

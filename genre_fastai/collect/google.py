@@ -8,12 +8,14 @@ Docs: https://genre-fastai.github.io/genre_fastai/collect.google.html.md"""
 __all__ = ['unescape_script', 'google_urls', 'google_snippet']
 
 # %% ../../nbs/31_collect.google.ipynb #c8007498
-import email, html, json, re, warnings
+import base64, html, json, numbers, os, quopri, re, sys, warnings
+from collections import Counter
 from importlib.resources import files
-from itertools import islice
-from urllib.parse import parse_qs
+from itertools import takewhile
+from urllib.parse import parse_qs, quote
 import pandas as pd
 from ..core import *
+from ..tables import clean_label
 from .urls import *
 
 # %% ../../nbs/31_collect.google.ipynb #fac651df
@@ -52,6 +54,9 @@ def _pair_rows(text):
     thumbs = {m[2] for m in _triples.finditer(text)}
     return (dict(url=m[1], height=m[2], width=m[3]) for m in _pairs.finditer(text) if m[1] not in thumbs)
 
+# %% ../../nbs/31_collect.google.ipynb #9b66f43f
+def _outside(href): return href if re.match('https?:', href) and not _googles.match(href) else ''
+
 # %% ../../nbs/31_collect.google.ipynb #84c7062b
 _links,_amp = re.compile(r'imgres\?([^"\'\s<>\\]{1,9000})'), re.compile('&(?:amp|#38|#x26);')
 _ou = re.compile(r'"ou"\s{0,5}:\s{0,5}"(https?://[^"\s]{1,4000})"')
@@ -66,104 +71,237 @@ def _meta_rows(text):
     for m in _ou.finditer(text):
         a,b = text.rfind('{', max(0, m.start()-3000), m.start()), text.find('}', m.end(), m.end()+3000)
         near = text[a if a>=0 else m.start():b if b>=0 else m.end()]
-        def of(k, v): return m[1] if (m := re.search(rf'"{k}"\s*:\s*"?({v})', near)) else ''
-        page = _amp.sub('&', of('ru', r'https?://[^"\s]+'))
-        yield dict(url=_amp.sub('&', m[1]), width=of('ow', r'\d+'), height=of('oh', r'\d+'), source=page)
+        def of(k, v): return m[1] if (m := re.search(rf'"{k}"\s{{0,5}}:\s{{0,5}}"?({v})', near)) else ''
+        page = _amp.sub('&', of('ru', r'https?://[^"\s]{1,4000}'))
+        yield dict(url=_amp.sub('&', m[1]), width=of('ow', r'\d{1,5}'), height=of('oh', r'\d{1,5}'), source=page)
 
 # %% ../../nbs/31_collect.google.ipynb #003d2f3e
-_tile_ids = 'data-docid', 'data-tbnid', 'data-id'
+_tag = re.compile(r'<(/?)([a-zA-Z][^\s/>]*)|<!--|<[!?/]')
+_attr = re.compile(r"""[\s/]*([^\s/>][^\s/>=]*)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]*)))?""")
+_text_tags = {o: re.compile(rf'</{o}(?=[\s/>])', re.I) for o in 'script style textarea title xmp iframe noembed noframes'.split()}
+_wanted = set('href src data-src data-iurl data-lpage data-docid data-tbnid data-id class jsname'.split())
 
-def _soup(page):
-    from bs4 import BeautifulSoup, SoupStrainer
-    return BeautifulSoup(page, 'html.parser', parse_only=SoupStrainer(['img', 'div', 'a']))
+def _value(v):
+    "The text of an attribute, with its entities; an address is never longer than this"
+    if len(v)>20_000 or '&' not in v: return v[:20_000]
+    try: return html.unescape(v)
+    except ValueError: return v # a number of thousands of digits
 
-def _outside(href): return href if href.startswith('http') and not _googles.match(href) else ''
-
-def _tile_pages(soup):
-    "The source page of each tile, by the tile's id"
+def _attributes(page, pos):
+    "The attributes from `pos` on that matter, and where they end; nobody writes more than a hundred into a tag"
     res = {}
-    def put(o, page): res.update({o[a]:page for a in _tile_ids if o.get(a) and o[a] not in res})
-    for o in soup.select('[data-lpage]'): put(o, o['data-lpage'])
-    for a in soup.select('a[href]'):
-        # a link belongs to the tile that it stands in: a few parents up, never the whole page
-        if page := _outside(a['href']):
-            for o in islice(a.parents, 8): put(o, page)
-    return res
+    for _ in range(100):
+        if not (m := _attr.match(page, pos)): break
+        k,pos = m[1].lower(), m.end()
+        if k in _wanted and k not in res: res[k] = _value(m[2] or m[3] or m[4] or '')
+    return res,pos
 
 # %% ../../nbs/31_collect.google.ipynb #5b5f8869
-_viewer = 'img[jsname=kn3ccd], img.n3VNCb, img.iPVvYb, img.r48jcc, img.sFlh5c'
+def _tags(page):
+    "The tags of a page in one pass: (name, attributes) of each that begins, (name, None) of each that ends"
+    pos = 0
+    while m := _tag.search(page, pos):
+        pos,name = m.end(), (m[2] or '').lower()
+        if name: at,pos = _attributes(page, pos)
+        else: # a comment or declaration; one without an end hides the rest, as in a browser
+            pos = page.find('-->', pos-2) if m[0]=='<!--' else page.find('>', pos)
+            if pos<0: return
+            continue
+        yield name, None if m[1] else at
+        if name in _text_tags and not m[1]:
+            if not (m := _text_tags[name].search(page, pos)): return
+            pos = m.start()
 
-def _viewer_rows(soup):
-    for o in soup.select(_viewer):
-        a = o.find_parent('a', href=True)
-        yield dict(url=o.get('src', ''), source=_outside(a['href']) if a else '')
+# %% ../../nbs/31_collect.google.ipynb #c7f74ebd
+_void = set('area base br col embed hr img input link meta param source track wbr'.split())
+_tile_ids = 'data-docid', 'data-tbnid', 'data-id'
 
-def _thumb_rows(soup):
-    for o in soup.select('img'):
-        url = o.get('data-iurl') or o.get('data-src') or o.get('src', '')
-        if o.get('data-iurl') or o.get('data-src') or _googles.match(url): yield dict(url=url, kind='thumbnail')
+class _Open:
+    "The elements that are open at a point of the page: their names, the tiles among them with their depth, the links around"
+    def __init__(self): self.names,self.count,self.tiles,self.links = [],Counter(),[],['']
+    def begin(self, name, at):
+        if name in _void: return
+        self.names.append(sys.intern(name))
+        self.count[name] += 1
+        if any(k in at for k in _tile_ids): self.tiles.append((len(self.names), at))
+        if name=='a': self.links.append(at.get('href') or self.links[-1])
+    def end(self, name):
+        while self.count[name]: # an end tag without a beginning ends nothing
+            last = self.names.pop()
+            self.count[last] -= 1
+            if last=='a': self.links.pop()
+            if last==name: break
+        while self.tiles and self.tiles[-1][0]>len(self.names): self.tiles.pop()
+    def near(self):
+        "The tiles a few elements up, the nearest first, never the whole page"
+        return (at for _,at in takewhile(lambda o: o[0]>len(self.names)-8, reversed(self.tiles)))
+
+# %% ../../nbs/31_collect.google.ipynb #ecf85455
+_viewer = set('n3VNCb iPVvYb r48jcc sFlh5c'.split())
+_tbn = re.compile(r'https?://(?:encrypted-tbn\d{0,2}\.gstatic\.com/(?!favicon)|[^?]{0,300}/images\?q=tbn:)', re.I)
+
+def _viewed(at): return at.get('jsname')=='kn3ccd' or not _viewer.isdisjoint(at.get('class', '')[:1000].split())
+
+def _thumb(at):
+    "The address of a thumbnail, or nothing"
+    return at.get('data-iurl') or next((v for k in ('data-src', 'src') if _tbn.match(v := at.get(k, ''))), '')
+
+def _elements(page):
+    "The rows of the viewer, the rows of thumbnails, and the source page of each tile by the tile's id"
+    viewer,thumbs,own,linked,now = [],[],{},{},_Open()
+    for name,at in _tags(page):
+        if at is None: now.end(name)
+        elif name=='img':
+            if _viewed(at): viewer.append(dict(url=at.get('src', ''), source=_outside(now.links[-1])))
+            elif t := _thumb(at): thumbs.append(dict(url=t, kind='thumbnail'))
+        elif home := at.get('data-lpage'): own.update({at[k]:home for k in _tile_ids if at.get(k) and at[k] not in own})
+        elif name=='a' and (home := _outside(at.get('href', ''))):
+            linked.update({o[k]:home for o in now.near() for k in _tile_ids if o.get(k) and o[k] not in linked})
+        if at is not None: now.begin(name, at)
+    return viewer, thumbs, {**linked, **own}
 
 # %% ../../nbs/31_collect.google.ipynb #27f7b8b9
+_unseen = re.compile('[\0-\x20\x7f-\xa0\xad\u061c\u115f\u180e\u200b-\u200f\u2028-\u202f\u205f-\u206f\ufeff\ufff9-\ufffb]')
+
+def _shown(url):
+    "An address with what nobody sees (controls, marks that turn the direction of writing) written as %XX"
+    return _unseen.sub(lambda m: quote(m[0]), url)
+
+def _source(url):
+    "The address of a source page, or nothing"
+    try: return _outside(_shown(url.strip())) if clean_url(url) else ''
+    except ValueError: return ''
+
 def _collect(found, rows, google=False):
     "Add the rows to the dict `found` by address, or fill the gaps of what is there; pictures of Google's own only where wanted"
     for r in rows:
-        try: url = clean_url(r['url'])
+        try: url = _shown(clean_url(r['url']))
         except ValueError: continue
         if not google and _googles.match(url): continue
         o = found.setdefault(url, {})
         for k,v in dict(r, url=url).items(): o[k] = o.get(k) or v
 
+# %% ../../nbs/31_collect.google.ipynb #9d7768f0
 def _google_rows(page):
     "The rows of one page or answer, best evidence first"
-    text,soup,found = unescape_script(page),_soup(page),{}
+    page = page.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace') # half a surrogate cannot be saved
+    text,(viewer,thumbs,pages),found = unescape_script(page),_elements(page),{}
     for f in (_triple_rows, _pair_rows, _link_rows, _meta_rows): _collect(found, f(text))
-    _collect(found, _viewer_rows(soup))
-    if not found: _collect(found, _thumb_rows(soup), google=True)
-    pages = _tile_pages(soup) if found else {}
+    _collect(found, viewer)
+    if not found: _collect(found, thumbs, google=True)
     for o in found.values():
         i = o.pop('id', '')
-        o['source'] = _outside(o.get('source') or pages.get(i, ''))
+        o['source'] = _source(o.get('source') or pages.get(i, ''))
     return list(found.values())
 
-# %% ../../nbs/31_collect.google.ipynb #9d7768f0
-def _html_text(b):
-    "The HTML in the bytes of a saved page, single-file pages included"
-    if re.match(rb'\s*[\w-]+:', b) and b'multipart/related' in b[:4096].lower():
-        parts = [o for o in email.message_from_bytes(b).walk() if o.get_content_type()=='text/html']
-        b = b'\n'.join(o.get_payload(decode=True) or b'' for o in parts)
-    return b.decode('utf-8', 'replace')
+# %% ../../nbs/31_collect.google.ipynb #25cae14d
+_blank,_bound = re.compile(rb'\r?\n\r?\n'), re.compile(rb'boundary\s{0,5}=\s{0,5}"?([^"\r\n;]{1,200})', re.I)
+_coding = re.compile(rb'content-transfer-encoding:\s{0,5}(quoted-printable|base64)', re.I)
+_decoders = {b'quoted-printable': quopri.decodestring, b'base64': base64.decodebytes}
 
+def _is_single(b): return re.match(rb'\s{0,20}[\w-]{1,100}:', b) and b'multipart/' in b[:8192].lower()
+
+def _single_file(b):
+    "The HTML in the parts of a page that was saved as one file"
+    marks = set(_bound.findall(b[:1<<20])[:20])
+    for part in re.split(rb'\n--(?:' + b'|'.join(map(re.escape, marks)) + rb')[^\n]*', b) if marks else []:
+        head,*body = _blank.split(part.lstrip(), 1)
+        if b'text/html' not in head[:8192].lower() or not body: continue
+        c = _coding.search(head[:8192])
+        try: yield _decoders[c[1].lower()](body[0]) if c else body[0]
+        except ValueError: raise GenreError('A part of the page is damaged (base64). Save the page again.') from None
+
+# %% ../../nbs/31_collect.google.ipynb #d41f0141
+_charset = re.compile(rb"""charset\s{0,5}=\s{0,5}["']?([\w-]{2,20})""", re.I)
+_encodings = re.compile(r'(windows-|cp)\d{3,4}|iso-8859-\d{1,2}|latin-?1|shift[_-]jis|euc-(jp|kr)|gb(k|2312|18030)|big5|koi8-[ru]', re.I)
+
+def _decoded(b):
+    "The bytes of a page as text"
+    if b[:2] in (b'\xff\xfe', b'\xfe\xff'): return b.decode('utf-16', 'replace')
+    if b[:200].count(0)*4>len(b[:200]): return b.decode('utf-16-le' if b[1:2]==b'\0' else 'utf-16-be', 'replace') # without a mark
+    try: return b.decode('utf-8-sig')
+    except UnicodeDecodeError: enc = (m := _charset.search(b[:4096])) and m[1].decode()
+    try: return b.decode(enc if enc and _encodings.fullmatch(enc) else 'utf-8', 'replace')
+    except LookupError: return b.decode('utf-8', 'replace')
+
+_magic = {b'%PDF': 'a PDF', b'\x89PNG': 'a PNG picture', b'\xff\xd8\xff': 'a JPEG picture', b'GIF8': 'a GIF picture',
+    b'RIFF': 'a picture (WebP)', b'PK\x03\x04': 'a zip file', b'\x1f\x8b': 'compressed (gzip)',
+    b'\x28\xb5\x2f\xfd': 'compressed (zstd)', b'bplist00': 'a webarchive of Safari'}
+_save_how = 'Save the page from the browser by Ctrl+S as "Webpage, HTML only" (in Safari as "Page Source").'
+
+def _html_text(b, what='The page'):
+    "The HTML in the bytes of a saved page, single-file pages included"
+    kind = next((v for k,v in _magic.items() if b.startswith(k)), '')
+    if kind: raise GenreError(f'{what} is {kind}, no HTML. {_save_how}')
+    parts = list(_single_file(b)) if _is_single(b) else []
+    return '\n'.join(map(_decoded, parts or [b]))
+
+# %% ../../nbs/31_collect.google.ipynb #df848dc8
 _robot = 'The page is a robot check: answer it in the browser and search again.'
-_hints = {'unusual traffic': _robot, '/sorry/index': _robot,
-    'consent.google': 'The page is a consent form: answer it in the browser and search again.',
-    'enablejs': 'The page was fetched without JavaScript: open it in a browser and save it there.'}
-_scroll = 'Scroll through the results before you save the page, or use the snippet of `google_snippet`.'
+_other = ('The page is one of {}, and only pages of Google Images are read. Search there, or ask DuckDuckGo itself: `duckduckgo_urls` '
+    '(`genre-fastai urls duckduckgo`).')
+_consent = 'The page is a consent form: answer it in the browser and search again.'
+_hints = {'unusual traffic': _robot, '/sorry/index': _robot, 'g-recaptcha': _robot,
+    'consent.google': _consent, 'before you continue to google': _consent,
+    'enablejs': 'The page was fetched without JavaScript: open it in a browser and save it there.',
+    '[internetshortcut]': f'The file is a shortcut to a page. {_save_how}',
+    'url,label,': 'This is a list of addresses already, for `read_urls` or `genre-fastai download`.'}
+_engines = {'Bing': 'www.bing.com/images|class="iusc|murl&quot;|- bing</title>', 'DuckDuckGo': 'duckduckgo.com/|at duckduckgo</title>',
+    'Yandex': 'yandex.[a-z]{2,3}/images|serp-item', 'Yahoo': 'images.search.yahoo.com', 'Baidu': 'image.baidu.com',
+    'Brave Search': 'search.brave.com', 'Ecosia': 'www.ecosia.org', 'Startpage': 'www.startpage.com', 'Qwant': 'www.qwant.com',
+    'Pinterest': 'www.pinterest.[a-z.]{2,6}/', 'IMDb': 'imdb.com/'}
+_engines = {k: re.compile(v) for k,v in _engines.items()}
+
+# %% ../../nbs/31_collect.google.ipynb #79039442
+_tiles = re.compile(r'data-docid=|data-tbnid=|\bisv-r\b|\bea0zlc\b|\brg_i\b')
+_scroll = ('Search in the tab *Images*. Scroll through the results before you save the page, or use the snippet of `google_snippet` '
+    '(`genre-fastai urls snippet`).')
+_small = ('The page has tiles with small pictures, and no addresses: use the snippet of `google_snippet` (`genre-fastai urls snippet`), '
+    'which opens the tiles one by one.')
+
+def _instead(page):
+    "What a page without results is, and what can be done"
+    start = page[:500_000].lower()
+    if hint := next((v for k,v in _hints.items() if k in start), ''): return hint
+    name = next((k for k,v in _engines.items() if v.search(start)), '')
+    if name and not re.search('<title>[^<]{0,200}- google', start): return _other.format(name)
+    title = clean_label(html.unescape(m[1])) if (m := re.search('<title>([^<&]{1,200})', page[:500_000], re.I)) else ''
+    return (_small if _tiles.search(start) else _scroll) + (f' The title of the page is {title[:80]!r}.' if title else '')
 
 def _nothing(what, page):
-    "What was looked for in a page without results, and what the page may be instead"
-    start = page[:500_000].lower()
-    hint = next((v for k,v in _hints.items() if k in start), _scroll)
+    "The error for a page without results"
     return GenreError(f'{what} holds no results of an image search. Looked for: picture addresses with sizes in scripts, links to /imgres, '
-        f'result JSON ("ou"), the viewer (img[jsname=kn3ccd]), thumbnails (data-src, data-iurl). {hint}')
+        f'result JSON ("ou"), the viewer (img[jsname=kn3ccd]), thumbnails (data-src, data-iurl). {_instead(page)}')
 
 # %% ../../nbs/31_collect.google.ipynb #574d3db8
+def _page_text(page, max_bytes):
+    "The text of a page from a file, from bytes or from text, and what to call it"
+    if not isinstance(page, (str, bytes, os.PathLike)):
+        raise GenreError(f'A saved page is a file, or its HTML as text; this is of the type {type(page).__name__}.')
+    is_html = isinstance(page, str) and ('<' in page or '\n' in page or len(page)>1000)
+    if isinstance(page, str) and not is_html and re.match('https?://', page.strip()):
+        raise GenreError(f'{page} is an address: open it in a browser, search, and give the saved page. {_save_how}')
+    path = None if is_html or isinstance(page, bytes) else checked_file(page, 1<<62)
+    n = path.stat().st_size if path else len(page)
+    what = str(path or 'The page')
+    if n>max_bytes: raise GenreError(f'{what} has {n/2**20:.0f} MB, more than the {max_bytes/2**20:.0f} MB that a saved page may have '
+        f'(in Python: `max_bytes`). {_save_how}')
+    return (page if is_html else _html_text(path.read_bytes() if path else page, what)), what
+
 def google_urls(
-    page, # A saved page of Google Images: a file, or its HTML as text
+    page, # A saved page of Google Images: a file, or its HTML as text or bytes
     label:str='', # The genre that was searched for
     max_bytes:int=32<<20, # Refuse a larger page
 )->pd.DataFrame: # Texts: `url_columns`, and `kind` where only thumbnails were found
     "Every result of a page of Google Images, of any generation from 2018 to 2026, in its order and without repeats"
-    is_html = isinstance(page, str) and ('<' in page or '\n' in page)
-    what = 'The page' if is_html else str(page)
-    if is_html and len(page)>max_bytes:
-        raise GenreError(f'The page has {len(page)>>20} MB, more than the {max_bytes>>20} MB that are read.')
-    if not is_html: page = _html_text(checked_file(page, max_bytes).read_bytes())
+    page,what = _page_text(page, max_bytes)
     rows = _google_rows(page)
     if not rows: raise _nothing(what, page)
     if rows[0].get('kind'):
-        warnings.warn(f'{what} holds {len(rows)} thumbnails and no full pictures. They are marked `thumbnail` in the column `kind`.',
+        warnings.warn(f'{what} holds {len(rows)} thumbnails and no full pictures. They are marked `thumbnail` in the column `kind`. '
+            'The snippet of `google_snippet` (`genre-fastai urls snippet`) opens the tiles and takes the full pictures.',
             UrlWarning, stacklevel=2)
-    return url_table(rows, what, label)
+    return url_table(rows, what, clean_label(label))
 
 # %% ../../nbs/31_collect.google.ipynb #ea800d3c
 _copy = ("const t=this.parentElement.querySelector('textarea');t.select();const old=()=>document.execCommand('copy');"
@@ -177,15 +315,22 @@ class _Snippet(str):
             'and paste it into the console (Ctrl+Shift+J) of a page of image results; '
             'Chrome may ask you to type <code>allow pasting</code> first.'
             '<textarea readonly spellcheck="false" rows="6" style="display:block;width:100%;margin-top:6px;font:12px monospace">'
-            f'{html.escape(self)}</textarea></div>')
+            f'{html.escape(self, quote=False)}</textarea></div>')
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        "A notebook keeps the text once, with its button"
+        return {'text/html': self._repr_html_(), 'text/plain': f'A snippet of {len(self):,} characters; print() shows it'}
+
+_reserved = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\..*)?', re.I) # names that Windows keeps for devices
 
 def google_snippet(
     name:str='images', # The genre: the csv's name and its `label`
     n:int=200, # Stop at so many results
 )->str: # JavaScript for the browser's console, shown with a copy button in notebooks
     "A snippet that collects `n` results of the Google Images page it is pasted into, and saves NAME.csv"
-    if not re.fullmatch(r'[\w][\w .-]{0,60}', name):
+    name = clean_label(name)
+    if not re.fullmatch(r'\w([\w .-]{0,59}[\w-])?', name) or _reserved.fullmatch(name):
         raise GenreError(f'The name {name!r} cannot be a file name everywhere. Use letters, digits, blanks, `-`, `_`.')
-    if not 1<=int(n)<=10_000: raise GenreError(f'n={n} is not a number of results between 1 and 10000.')
+    if not isinstance(n, numbers.Real) or n!=n or not 1<=n<=10_000 or n!=int(n):
+        raise GenreError(f'n={n} is not a number of results between 1 and 10000.')
     js = (files('genre_fastai.collect')/'google_images.js').read_text(encoding='utf-8')
     return _Snippet(js.replace("})('images', 200);", f"}})({json.dumps(name)}, {int(n)});"))

@@ -132,7 +132,7 @@ def from_search(
     with SampleSite(source) as site:
         with stage(2, 'Search pages to lists of addresses'):
             urls = collect_urls(site, out)
-            print(urls.groupby('label').size().to_string(header=False))
+            print(text_table(urls.groupby('label').size(), header=False))
         with stage(3, 'Download'):
             got = download_posters(urls, out/'posters', allow_private=True)
             print(download_report(got))
@@ -229,12 +229,12 @@ def run_demo(
     out,recipe = Path(out), dict(arch=arch_name(arch), weights=weights, epochs=epochs, seed=seed)
     with stage(1, 'The sample site: posters on loopback, faults included'):
         source = source_posters(out, posters, n, seed)
-        print(f'{len(source)} posters, labels: {", ".join(source.classes)}')
+        print(f'{len(source)} posters, labels: {printable(", ".join(source.classes))}')
     site,got,cat = from_search(source, out, seed)
     with stage(5, f'Train {arch}: a solved head, then fine-tuning'): before = train(cat, **recipe)
     with stage(6, 'What is confused'):
         interp = PosterInterpretation.from_learner(before)
-        print(interp.confusion_matrix().to_string(), '\n\n', interp.most_confused().to_string(index=False), sep='')
+        print(text_table(interp.confusion_matrix()), '\n\n', text_table(interp.most_confused(), index=False), sep='')
     with stage(7, f'Clean the training and validation rows from out-of-fold predictions, rule {rule!r}'):
         cleaned,issues,score,text = clean_stage(cat, site, out, arch=arch, weights=weights, rule=rule, seed=seed)
     with stage(8, 'Train again, and compare on the frozen test rows'): after,scores = _train_twice(cat, cleaned, site, recipe, before)
@@ -242,7 +242,7 @@ def run_demo(
         save_predictor(after, out/'model', scores=scores.to_dict('records'))
         new,label = unseen_file(out, cat, posters, seed)
         pred = load_predictor(out/'model').predict(new)
-        print(pred.drop(columns='file').to_string(index=False), f'(it is: {label})')
+        print(text_table(pred.iloc[:,1:], index=False), f'(it is: {printable(label)})')
     with stage(10, 'Report'):
         report = demo_report(cat, got, before, after, scores, issues, text).save(out/'report.html')
         print(report)

@@ -8,6 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/features.probe.html.md"""
 __all__ = ['LinearProbe', 'rotate', 'cross_val_probs']
 
 # %% ../../nbs/51_features.probe.ipynb #e43c459e
+import warnings
 import numpy as np
 from fastcore.basics import patch
 from ..core import *
@@ -95,14 +96,18 @@ def rotate(
 def _one_fold(Z, Y, train, C, multi):
     "Probabilities of the rows that are not `train`"
     if not multi and len(set(Y[train].argmax(1)))<2:
-        raise GenreError('A fold would learn from rows of one class. Give more rows of each class.')
+        raise GenreError('A fold would learn from rows of one class: a label is judged by a classifier that did not see its film, and of '
+            'some class there is only one film. Collect more posters of each class.')
     return LinearProbe(C, multi, scale=False).fit(Z[train], Y[train])
 
 def _one_round(Z, Y, parts, trust, C, multi):
     "Mean out-of-fold probabilities over several divisions, by training on trusted rows only"
     probs = np.zeros(Y.shape)
     for fold in parts:
-        for i in np.unique(fold): probs[fold==i] += _one_fold(Z, Y, (fold!=i) & trust, C, multi).predict_proba(Z[fold==i])/len(parts)
+        for i in np.unique(fold):
+            rest,some = fold!=i, (fold!=i) & trust
+            if not multi and len(set(Y[some].argmax(1)))<2: some = rest # of few rows, all are needed
+            probs[fold==i] += _one_fold(Z, Y, some, C, multi).predict_proba(Z[fold==i])/len(parts)
     return probs.astype('float32')
 
 def cross_val_probs(
@@ -119,7 +124,11 @@ def cross_val_probs(
         raise GenreError(f'A label is judged beside others, and these rows have only {", ".join(cat.classes) or "none"}. '
             'Give rows of two classes or more.')
     Z,Y,trust = rotate(feats.of(cat).X), cat.one_hot(), np.ones(len(cat), bool)
-    parts = [cat.folds(k, seed+i) for i in range(repeats)]
+    if (films := cat.add_groups().df['group'].nunique())<2:
+        raise GenreError(f'These {len(cat)} rows are all of one film, and each is judged by a classifier that did not see its film. '
+            'Collect posters of more films.')
+    if films<k: warnings.warn(f'These {len(cat)} rows are of {films} films, so there are {films} folds instead of {k}.')
+    parts = [cat.folds(min(k, films), seed+i) for i in range(repeats)]
     for i in range(rounds):
         preds = Predictions(cat, _one_round(Z, Y, parts, trust, C, cat.multi), cat.classes)
         if i<rounds-1: trust = ~preds.label_issues().reshape(len(cat), -1).any(1)

@@ -11,6 +11,7 @@ __all__ = ['grad_cam', 'plot_cam', 'explain']
 import textwrap
 from fastai.vision.all import *
 from ..core import *
+from ..images import BadImage
 from ..figure import *
 from ..catalog.core import *
 from ..vision.augment import *
@@ -44,6 +45,8 @@ def grad_cam(
     return F.relu((grad.mean((2,3), keepdim=True)*got[0]).sum(1)).detach().float().cpu().numpy()
 
 # %% ../../nbs/71_interpret.gradcam.ipynb #3ae4869c
+def _title(ax, text): ax.set_title('\n'.join(plot_text(o, 26) for o in str(text).split('\n')), fontsize=8, **text_style())
+
 def _overlay(ax, im, heat, title):
     "The picture in grey with the map over it, the more opaque the stronger"
     h,w = im.shape[:2]
@@ -51,7 +54,7 @@ def _overlay(ax, im, heat, title):
     strong = heat/heat.max() if heat.max() else heat
     strong = np.asarray(Image.fromarray(strong.astype(np.float32)).resize((w,h), Image.BILINEAR))
     ax.imshow(strong, cmap='inferno', vmin=0, vmax=1, alpha=.75*strong)
-    ax.set_title(title, fontsize=8, parse_math=False)
+    _title(ax, title)
 
 def plot_cam(
     im:np.ndarray, # The poster as the model sees it, (h,w,3), uint8
@@ -63,7 +66,7 @@ def plot_cam(
     fig,axs = panels(1+len(maps), 6, 1.8, 1.8*im.shape[0]/im.shape[1]+.45)
     for ax in axs: ax.axis('off')
     axs[0].imshow(im)
-    axs[0].set_title(title, fontsize=8, parse_math=False)
+    _title(axs[0], title)
     for ax,m,t in zip(axs[1:], maps, names): _overlay(ax, im, m, t)
     return fig
 
@@ -103,7 +106,7 @@ def explain(
     probs = (logits.sigmoid() if multi else logits.softmax(0)).numpy()
     nums = _chosen(cls, vocab, probs, multi)
     maps = grad_cam(model, x.expand(len(nums), -1, -1, -1), nums, layer)
-    names = [f'{vocab[i]} {probs[i]:.2f}' for i in nums]
+    names = [f'{plot_text(vocab[i], 20)} {probs[i]:.2f}' for i in nums]
     row,col = zip(*[np.unravel_index(m.argmax(), m.shape) for m in maps])
     df = pd.DataFrame({'class':[vocab[i] for i in nums], 'prob':probs[nums].round(4), 'row':map(int, row), 'col':map(int, col)})
     plot = Plot(plot_cam(im.transpose(1,2,0), maps, names, ifnone(title, file.name)), df, f'Grad-CAM of {file.name}: {", ".join(names)}')
@@ -120,11 +123,21 @@ def gradcam(self:Learner,
 )->Plot:
     "Where on this poster the evidence lies"
     size,method = dls_shape(self.dls)
-    norm = first(self.dls.valid.after_batch.fs, risinstance(Normalize))
-    stats = [o.flatten().tolist() for o in (norm.mean, norm.std)]
-    return explain(self.model, file, self.dls.vocab, size or poster_size, method or 'squish', stats, self.dls.cat.multi, cls, **kwargs)
+    norm,own = first(self.dls.valid.after_batch.fs, risinstance(Normalize)), dls_catalog(self.dls)
+    stats = [o.flatten().tolist() for o in (norm.mean, norm.std)] if norm else [[0.]*3,[1.]*3]
+    multi = own.multi if own else np.ndim(self.dls.train_ds.tls[1][0].tolist())>0
+    return explain(self.model, file, self.dls.vocab, size or poster_size, method or 'squish', stats, multi, cls, **kwargs)
 
 # %% ../../nbs/71_interpret.gradcam.ipynb #df24cb81
+def _no_picture(title, why):
+    "A `Plot` without maps, for a file that is broken or gone"
+    fig,axs = panels(1, 1, 1.8, 3.2)
+    grey_tile(axs[0], why)
+    _title(axs[0], title)
+    plot = Plot(fig, pd.DataFrame(columns=['class','prob','row','col']), str(why))
+    plot.maps,plot.vocab = np.zeros((0,1,1), np.float32),[]
+    return plot
+
 @patch
 def plot_gradcam(self:PosterInterpretation,
     i:int, # Row number, as `plot_top_losses` and `top_losses` give it
@@ -137,4 +150,6 @@ def plot_gradcam(self:PosterInterpretation,
     if not 0<=i<len(self): raise GenreError(f'There is no row {i}; the rows are 0 to {len(self)-1}.')
     film = self.rows([i])['film'].iloc[0]
     cls = ifnone(cls, [v for v,said,true in zip(self.vocab, self.pred[i], self.Y[i]) if said or true][:5])
-    return learn.gradcam(self.cat.files[i], cls, title='\n'.join(textwrap.wrap(film, 24, max_lines=2, placeholder=' …')))
+    title = '\n'.join(textwrap.wrap(printable(film), 24, max_lines=2, placeholder=' …'))
+    try: return learn.gradcam(self.cat.files[i], cls, title=title)
+    except BadImage as e: return _no_picture(title, e)

@@ -19,6 +19,8 @@ from ..figure import *
 from ..catalog.core import *
 from ..predictions import *
 from ..vision.data import film_name
+from ..train.learner import dls_catalog
+from ..train.loaders import items_catalog
 
 # %% ../../nbs/70_interpret.interpret.ipynb #f44c0836
 class PosterInterpretation(GetAttr):
@@ -34,15 +36,35 @@ class PosterInterpretation(GetAttr):
     def __len__(self): return len(self.preds)
     def __repr__(self): return f'PosterInterpretation({len(self)} rows, {len(self.vocab)} classes)'
 
-# %% ../../nbs/70_interpret.interpret.ipynb #01e8843a
+# %% ../../nbs/70_interpret.interpret.ipynb #6a9d06c7
+def _loader_preds(learn, dl, ds_idx, thresh):
+    "Predictions of the rows of a loader of fastai's, in the order of its items"
+    dl = (learn.dls[ds_idx] if dl is None else dl).new(shuffle=False, drop_last=False)
+    cat = items_catalog(learn.dls, **{'train' if ds_idx==0 else 'valid': dl.dataset})
+    with learn.no_bar(): probs = learn.get_preds(dl=dl)[0]
+    return Predictions(cat, probs.float().cpu().numpy(), learn.dls.vocab, thresh)
+
+def _rows_for(learn, cat, ds_idx, dl):
+    "The rows of its own catalog that a learner is asked about; None where they are only known by a loader"
+    own = dls_catalog(learn.dls)
+    if cat is not None or own is None: return cat
+    if dl is None: return own.where(split='train' if ds_idx==0 else 'valid')
+    return own.new(dl.items) if isinstance(dl.items, pd.DataFrame) and {'id','file'} <= set(dl.items) else None
+
 @patch(cls_method=True)
 def from_learner(cls:PosterInterpretation,
-    learn, # With `dls` from `get_dls`
-    cat:Catalog=None, # Rows to look at; the validation rows if None
+    learn, # With `dls` from `get_dls`, or any other that reads image files
+    cat:Catalog=None, # Rows to look at, or fastai's `ds_idx`; the validation rows if None
     thresh=.5, # With several labels a row, one is predicted from here on
+    ds_idx=1, # 0 for the training rows, 1 for the validation rows
+    dl=None, # A loader with labels, such as `learn.dls.test_dl(rows, with_labels=True)`
+    act=None, # As in fastai, where it is another activation; here probabilities are needed, so there is no other
 ):
     "Predict the usable rows once and keep the result"
-    cat = ifnone(cat, learn.dls.cat.where(split='valid')).ok
+    if act is not None: raise GenreError('Losses and plots here are those of probabilities, so `act` cannot be another. Leave it out.')
+    if isinstance(cat, int): cat,ds_idx = None,cat
+    if (cat := _rows_for(learn, cat, ds_idx, dl)) is None: return cls(_loader_preds(learn, dl, ds_idx, thresh), learn)
+    cat = cat.ok
     if not len(cat): raise GenreError('There are no rows to interpret. Choose a split that the catalog has.')
     cat.one_hot(learn.dls.vocab) # what cannot be judged is refused before any poster is read
     return cls(learn.predictions(cat, thresh=thresh), learn)
@@ -63,11 +85,12 @@ def rows(self:PosterInterpretation,
 def top_losses(self:PosterInterpretation,
     k:int=None, # How many; all if None
     largest=True, # The largest first, or the smallest?
-)->tuple: # Losses and row numbers
+    items=False, # Their files, too?
+)->tuple: # Losses and row numbers, and with `items` the files
     "The rows that surprise the model most, or least"
     losses = self.losses
     idxs = np.argsort(-losses if largest else losses, kind='stable')[:k]
-    return losses[idxs], idxs
+    return (losses[idxs], idxs, self.cat[idxs].files) if items else (losses[idxs], idxs)
 
 @patch
 def table(self:PosterInterpretation)->pd.DataFrame: # As `rows`; the highest loss first
@@ -96,37 +119,38 @@ def multilabel_confusion_matrix(self:PosterInterpretation)->pd.DataFrame: # `cla
     return multilabel_confusion_matrix(self.Y, self.pred, self.vocab)
 
 # %% ../../nbs/70_interpret.interpret.ipynb #ae281ae8
-def _matrix(ax, counts, normalize=False, size=9):
+def _matrix(ax, counts, normalize=False, size=9, cmap='Blues', norm_dec=2, plot_txt=True):
     "Draw a matrix of counts into `ax`"
     m = np.asarray(counts)
     share = m/np.maximum(m.sum(1, keepdims=True), 1)
-    ax.imshow(share, cmap='Blues', vmin=0, vmax=1)
-    for (i,j),n in np.ndenumerate(m):
+    ax.imshow(share, cmap=cmap, vmin=0, vmax=1)
+    for (i,j),n in np.ndenumerate(m) if plot_txt else ():
         if not n and len(m)>=8: continue
-        text,color = f'{share[i,j]:.2f}' if normalize else n, 'white' if share[i,j]>.5 else 'black'
+        text,color = f'{share[i,j]:.{norm_dec}f}' if normalize else n, 'white' if share[i,j]>.5 else 'black'
         ax.text(j, i, text, ha='center', va='center', fontsize=size, color=color)
 
-def _plot_matrix(m, normalize, figsize):
+def _plot_matrix(m, normalize, figsize, **kw):
     "A matrix of classes by classes; its letters shrink before they touch"
     n = len(m)
     side,size = max(3, 1.6+(.5 if normalize else .42)*n), 9 if n<12 else 8
     turned = dict(rotation=45, ha='right', rotation_mode='anchor') if n<12 else dict(rotation=90)
     fig,axs = new_fig(figsize or (side+.6, side))
-    _matrix(axs[0,0], m, normalize, size-.5 if normalize and n>=8 else size)
-    axs[0,0].set_xticks(range(n), m.columns, fontsize=size, **turned)
-    axs[0,0].set_yticks(range(n), m.index, fontsize=size)
+    _matrix(axs[0,0], m, normalize, size-.5 if normalize and n>=8 else size, **kw)
+    names = [plot_text(o) for o in m.index]
+    axs[0,0].set_xticks(range(n), names, fontsize=size, **turned, **text_style())
+    axs[0,0].set_yticks(range(n), names, fontsize=size, **text_style())
     axs[0,0].set(xlabel='predicted', ylabel='label')
     return fig
 
-def _plot_labels(df, normalize, figsize):
+def _plot_labels(df, normalize, figsize, **kw):
     "A matrix of two by two for each row of `multilabel_confusion_matrix`"
     fig,axs = panels(len(df), 6, 1.5, 1.65)
     if figsize: fig.set_size_inches(figsize)
     for ax,(c,tp,fn,fp,tn) in zip(axs, df.itertuples(index=False)):
-        _matrix(ax, [[tn,fp],[fn,tp]], normalize)
+        _matrix(ax, [[tn,fp],[fn,tp]], normalize, **kw)
         ax.set_xticks([0,1], ['no','yes'], fontsize=8)
         ax.set_yticks([0,1], ['no','yes'], fontsize=8)
-        ax.set_title(c, fontsize=9, parse_math=False)
+        ax.set_title(plot_text(c, 22), fontsize=9, **text_style())
     fig.supxlabel('predicted', fontsize=9)
     fig.supylabel('label', fontsize=9)
     return fig
@@ -135,11 +159,18 @@ def _plot_labels(df, normalize, figsize):
 @patch
 def plot_confusion_matrix(self:PosterInterpretation,
     normalize=False, # Write shares of the label instead of counts?
+    title=None, # Above the matrix
+    cmap='Blues', # Colours
+    norm_dec=2, # Decimal places of shares
+    plot_txt=True, # Write the numbers?
     figsize=None, # Inches; by the number of classes if None
+    dpi=None, # Dots an inch of the figure
 )->Plot:
     "The confusion matrix, or of several labels one matrix a label"
     m = self.multilabel_confusion_matrix() if self.cat.multi else self.confusion_matrix()
-    fig = (_plot_labels if self.cat.multi else _plot_matrix)(m, normalize, figsize)
+    fig = (_plot_labels if self.cat.multi else _plot_matrix)(m, normalize, figsize, cmap=cmap, norm_dec=norm_dec, plot_txt=plot_txt)
+    if title: fig.suptitle(plot_text(title, 80), fontsize=10, **text_style())
+    if dpi: fig.set_dpi(dpi)
     return Plot(fig, m, f'Confusion {"matrices of each label" if self.cat.multi else "matrix"} of {len(self)} posters')
 
 # %% ../../nbs/70_interpret.interpret.ipynb #af0d2270
@@ -154,7 +185,8 @@ def plot_most_confused(self:PosterInterpretation,
     fig,axs = new_fig((5, .6+.27*max(len(df), 1)))
     ax = axs[0,0]
     ax.bar_label(ax.barh(range(len(df)), df['count'], color='#4878a8'), fontsize=8, padding=2)
-    ax.set_yticks(range(len(df)), [f'{a} → {b}' for a,b in zip(df['true'], df['predicted'])], fontsize=8)
+    names = [f'{plot_text(a, 24)} → {plot_text(b, 24)}' for a,b in zip(df['true'], df['predicted'])]
+    ax.set_yticks(range(len(df)), names, fontsize=8, **text_style())
     ax.invert_yaxis()
     ax.margins(x=.08, y=.02)
     ax.spines[['top','right']].set_visible(False)
@@ -168,8 +200,8 @@ def _show(axs, cat, texts):
     for ax in axs: ax.axis('off')
     for ax,f,t in zip(axs, cat.files, texts):
         try: ax.imshow(thumbnail(f, 512))
-        except BadImage as e: ax.text(.5, .5, '\n'.join(textwrap.wrap(str(e), 16)), ha='center', va='center', fontsize=7)
-        ax.set_title(t, fontsize=8, parse_math=False)
+        except BadImage as e: grey_tile(ax, e)
+        ax.set_title('\n'.join(plot_text(o, 28) for o in str(t).split('\n')), fontsize=8, **text_style())
 
 def show_rows(
     cat:Catalog, # Rows to show
@@ -194,23 +226,41 @@ def _labels(s): return s.replace('|', ', ') or 'none'
 
 def _lines(r, multi):
     "Film, label, prediction and loss of a row, in lines that fit above a poster"
-    wrap = lambda s, n: textwrap.wrap(s, 24, max_lines=n, placeholder=' …')
+    wrap = lambda s, n: textwrap.wrap(printable(s), 24, max_lines=n, placeholder=' …')
     label,pred = (_labels(r['labels']), _labels(r['pred'])) if multi else (r['label'], f'{r["pred"]} {r["prob"]:.2f}')
     says = f'is {label}', f'said {pred}'
     return '\n'.join([*wrap(r['film'], 2), *[o for s in says for o in wrap(s, 3)], f'loss {r["loss"]:.2f}'])
 
+# %% ../../nbs/70_interpret.interpret.ipynb #443c400c
+def _posters(interp, idxs, alt, nrows=None, ncols=None, figsize=None, title=''):
+    "A `Plot` of some rows, with what is said of them"
+    df = interp.rows(idxs)
+    ncols = ncols or (-(-len(df)//nrows) if nrows else 6)
+    fig,axs = panels(len(df), ncols, 1.7, 3.3)
+    if figsize: fig.set_size_inches(figsize)
+    if title: fig.suptitle(plot_text(title, 80), fontsize=10, **text_style())
+    _show(axs, interp.cat[idxs], [_lines(r, interp.cat.multi) for r in df.to_dict('records')])
+    df = df[['id','file','film',interp.cat.label_column,'pred','prob','prob_label','loss']].assign(row=idxs).reset_index(drop=True)
+    return Plot(fig, df, alt)
+
 @patch
 def plot_top_losses(self:PosterInterpretation,
-    k:int=8, # How many
+    k=8, # How many, or a list or range of places in the order of the losses
     largest=True, # The largest losses, or the smallest?
+    **kwargs # As in fastai: `nrows`, `ncols`, `figsize`, `title`
 )->Plot: # Its `df` has id, file, film, labels, prediction, probability, loss and the row's number
     "The posters that surprise the model most, or least"
-    _,idxs = self.top_losses(k, largest)
-    df = self.rows(idxs)
-    fig,axs = panels(len(df), 6, 1.7, 3.3)
-    _show(axs, self.cat[idxs], [_lines(r, self.cat.multi) for r in df.to_dict('records')])
-    df = df[['id','file','film',self.cat.label_column,'pred','prob','prob_label','loss']].assign(row=idxs).reset_index(drop=True)
-    return Plot(fig, df, f'The {len(df)} posters with the {"largest" if largest else "smallest"} losses')
+    idxs = self.top_losses(None, largest)[1]
+    idxs = idxs[:k] if isinstance(k, (int,np.integer)) else idxs[[o for o in k if o<len(idxs)]]
+    return _posters(self, idxs, f'The {len(idxs)} posters with the {"largest" if largest else "smallest"} losses', **kwargs)
+
+@patch
+def show_results(self:PosterInterpretation,
+    idxs, # Row numbers, or one
+    **kwargs # `nrows`, `ncols`, `figsize`, `title`
+)->Plot:
+    "Some rows, each with label and prediction"
+    return _posters(self, np.atleast_1d(np.asarray(idxs, int)), 'Posters with label and prediction', **kwargs)
 
 # %% ../../nbs/70_interpret.interpret.ipynb #c943a35e
 @patch
@@ -232,7 +282,7 @@ def plot_classes(self:PosterInterpretation)->Plot:
         ax.tick_params(labelsize=8)
         ax.spines[['top','right']].set_visible(False)
     axs[0,0].set(xlim=(-.03,1.03), ylim=(len(df)-.5,-.5))
-    axs[0,0].set_yticks(range(len(df)), [f'{c}  (n={n})' for c,n in zip(df['class'], df['n'])], fontsize=8)
+    axs[0,0].set_yticks(range(len(df)), [f'{plot_text(c)}  (n={n})' for c,n in zip(df['class'], df['n'])], fontsize=8, **text_style())
     return Plot(fig, df, 'Precision, recall and F1 of each class')
 
 # %% ../../nbs/70_interpret.interpret.ipynb #6ee56f45
@@ -242,7 +292,7 @@ def print_classification_report(self:PosterInterpretation):
     share = lambda r, k: '   -' if np.isnan(r[k]) else f'{r[k]:.2f} [{r[k+"_low"]:.2f}, {r[k+"_high"]:.2f}]'
     kinds = ['precision','recall','f1']
     rows = [[r['class'], *[share(r, k) for k in kinds], r['n']] for r in self.classification_report().to_dict('records')]
-    print(pd.DataFrame(rows, columns=['class',*kinds,'n']).to_string(index=False))
+    print(text_table(pd.DataFrame(rows, columns=['class',*kinds,'n']), index=False))
 
 # %% ../../nbs/70_interpret.interpret.ipynb #5e1adf8e
 @patch
@@ -282,7 +332,7 @@ def _plot_curve(ax, r, name, curve, baseline):
     "One class: the curve over its baseline, or why there is none; the figure of column `name` above it"
     known = r[name]==r[name]
     score = f'{name.upper()} {r[name]:.2f}  ' if known else ''
-    ax.set_title(f'{r["class"]}\n{score}n={r["n"]}', fontsize=8, parse_math=False)
+    ax.set_title(f'{plot_text(r["class"], 20)}\n{score}n={r["n"]}', fontsize=8, **text_style())
     ax.set(xlim=(-.02,1.02), ylim=(-.02,1.02), aspect='equal', xticks=[0,.5,1], yticks=[0,.5,1])
     ax.tick_params(labelsize=7)
     ax.spines[['top','right']].set_visible(False)

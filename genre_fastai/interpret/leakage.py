@@ -15,6 +15,7 @@ import numpy as np, pandas as pd
 from ..core import *
 from ..images import *
 from ..metrics import *
+from ..figure import plot_text, text_style
 from ..catalog.core import *
 from ..catalog.sources import *
 from ..sample.dataset import *
@@ -96,7 +97,7 @@ def plot_leakage(
     fig,axs = plt.subplots(1, len(curves), figsize=figsize or (4.2*len(curves), 3.2), sharey=True, squeeze=False, layout='constrained')
     for ax,(title,df) in zip(axs[0], curves.items()):
         leakage_panel(ax, df)
-        ax.set_title(title)
+        ax.set_title(plot_text(title), **text_style())
     axs[0,0].set_ylabel('accuracy')
     fig.legend(*ax.get_legend_handles_labels(), loc='outside lower center', ncols=3 if len(curves)>1 else 1, frameon=False, fontsize=8)
     return fig

@@ -174,12 +174,19 @@ def _write_images(dest, rows, seed, classes, size):
 def check_sample(
     n:int, # Posters to draw
     classes=genres, # Genres to draw
+    size=(200,300), # Width and height of the posters
 ):
     "A `GenreError` where no sample can be made of these"
-    if n<20: raise GenreError(f'A sample needs at least 20 posters, so that every planted fault has room; n is {n}.')
-    if len(set(classes))<2 or not set(classes)<=set(known_genres()):
-        raise GenreError(f'Cannot draw the genres {list(classes)}. Give two or more of: {", ".join(known_genres())}.')
+    if not _whole(n) or not 20<=n<=1_000_000:
+        raise GenreError(f'A sample needs at least 20 posters, so that every planted fault has room, and at most a million; n is {n!r}.')
+    if isinstance(classes, str) or len(set(classes))<2 or not set(classes)<=set(known_genres()):
+        raise GenreError(f'Cannot draw the genres {classes!r}. Give a list of two or more of: {", ".join(known_genres())}.')
+    if not (isinstance(size, (tuple,list)) and len(size)==2 and all(_whole(o) and 10<=o<=4096 for o in size)):
+        raise GenreError(f'Posters of the size {size!r} cannot be drawn. Give whole pixels from 10 to 4096, as (200,300).')
 
+def _whole(o): return hasattr(o, '__index__') and not isinstance(o, bool)
+
+# %% ../../nbs/21_sample.dataset.ipynb #c15840e5
 _own_columns = {'true_label','kind','fault','original','url_path'}
 
 def _older_files(dest):
@@ -200,8 +207,9 @@ def make_sample(
     size=(200,300), # Width and height of the posters
 )->Catalog: # The truth, whose path is `dest`
     "Draw posters, plant faults, and write the truth about each image to `dest/truth.csv`"
-    dest,classes = Path(dest), list(classes)
-    check_sample(n, classes)
+    dest,classes = Path(dest), classes if isinstance(classes, str) else sorted(classes) if isinstance(classes, set) else list(classes)
+    check_sample(n, classes, size)
+    if dest.exists() and not dest.is_dir(): raise GenreError(f'{dest} is a file. Give a folder for the sample.')
     old = _older_files(dest)
     rows,deck = _plan_base(n, seed, classes)
     rows += _plan_copies(rows, deck, n, seed, classes)

@@ -8,14 +8,15 @@ Docs: https://genre-fastai.github.io/genre_fastai/sample.site.html.md"""
 __all__ = ['SampleSite']
 
 # %% ../../nbs/22_sample.site.ipynb #210357b7
-import hashlib, html, json, os, re, socket, sys, threading, time
+import hashlib, html, json, math, os, re, socket, sys, threading, time
 from collections import Counter
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
+import pandas as pd
 from fastcore.basics import patch
-from ..core import safe_path
+from ..core import GenreError, safe_path
 from ..images import BadImage, jpeg_bytes, open_image, read_bytes, thumbnail
 from ..catalog.core import Catalog, read_catalog
 from .dataset import url_path
@@ -25,11 +26,13 @@ def _entries(cat):
     "What the site offers: one dict for each row that is ok, its columns and `number`, `targets`, `path`, and `rank` by label"
     df = cat.ok.df
     df = df.assign(**{c: '' for c in ('title', 'year', 'fault', 'url_path') if c not in df})
+    place = pd.to_numeric(df['rank'], errors='coerce') if 'rank' in df else pd.Series(math.nan, df.index)
     out,seen = [], Counter()
     for i,(r,targets) in enumerate(zip(df.to_dict('records'), cat.ok.targets)):
-        address = r['url_path'] or url_path(f"{i}{Path(r['file']).suffix}", r['title'] or Path(r['file']).stem)
+        address = r['url_path'] # or what a table of somebody else calls so
+        if not address.startswith('/'): address = url_path(f"{i}{Path(r['file']).suffix}", r['title'] or Path(r['file']).stem)
         seen.update(targets)
-        rank = {l: float(r.get('rank') or seen[l]) for l in targets}
+        rank = {l: float(place.iloc[i] if math.isfinite(place.iloc[i]) else seen[l]) for l in targets}
         out.append(r | dict(number=i, targets=targets, url_path=address, path=safe_path(cat.path, r['file']), rank=rank))
     return out
 
@@ -42,6 +45,8 @@ class SampleSite:
         slow=1.5, # Seconds that a slow answer takes
     ):
         cat = catalog if isinstance(catalog, Catalog) else read_catalog(catalog)
+        if not isinstance(slow, (int,float)) or not 0<=slow<=3600:
+            raise GenreError(f'slow={slow!r} is no time. Give seconds from 0 to 3600.')
         self.slow,self.hits,self._lock,self._server = slow, Counter(), threading.Lock(), None
         self.entries,self.labels = _entries(cat), cat.classes
         # the same posters are found at the same addresses, so that a download goes on where it was
@@ -115,7 +120,7 @@ main{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:
 
 def _page(title, body):
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_style}</style>'
-    return f'<!doctype html><html lang="en">{head}{body}</html>'.encode()
+    return f'<!doctype html><html lang="en">{head}{body}</html>'.encode('utf-8', 'xmlcharrefreplace')
 
 def _home_page(site):
     links = ''.join(f'<p><a href="/search?q={quote(l)}&amp;udm=2">{html.escape(l)}</a></p>' for l in site.labels)
@@ -218,6 +223,6 @@ def answer(self:SampleSite,
     if m and int(m[2])<len(self.entries):
         e = self.entries[int(m[2])]
         return _send_thumb(self, req, e) if m[1]=='thumb' else req.send(_film_page(e))
-    if u.path=='/search': return req.send(self.search_page(parse_qs(u.query).get('q', [''])[0]).encode())
+    if u.path=='/search': return req.send(self.search_page(parse_qs(u.query).get('q', [''])[0]).encode('utf-8', 'xmlcharrefreplace'))
     if u.path=='/': return req.send(_home_page(self))
     req.send(_page('Not found', '<p>There is no such page.</p>'), status=404)

@@ -20,6 +20,7 @@ class RunInfo:
     settings:dict=field(default_factory=dict) # What decides the figures: texts, numbers, booleans and None by name
     pretrained:object=None # The `Pretrained` that the body came from, without its network
     linear:bool=False # Is the head one linear layer?
+    head:dict=field(default_factory=dict) # What else the head was made with
     history:list=field(default_factory=list) # The figures of every epoch, a dict each
     seconds:float=0. # That training took
     valid:dict=field(default_factory=dict) # Scores of the validation rows, where they were predicted

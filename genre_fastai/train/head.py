@@ -27,7 +27,7 @@ def _check_memory(o, n, max_gb):
     need = o.nbytes/len(o)*n
     if need <= max_gb*1e9: return
     raise GenreError(f'The features of {n:,} posters would take {need/1e9:.1f} GB, more than max_gb={max_gb}. '
-        'Train the usual frozen stage, or raise max_gb.')
+        'Train the usual frozen stage (recipe="stages", --recipe stages), or raise max_gb.')
 
 def _features(learn, dl, f, max_gb):
     "What `f` makes of each row of `dl`, and the targets"

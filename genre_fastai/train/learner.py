@@ -9,10 +9,13 @@ __all__ = ['dls_shape', 'dls_catalog', 'poster_learner', 'class_weights', 'poste
 
 # %% ../../nbs/63_train.learner.ipynb #e6c3bd47
 import dataclasses, tempfile
+import fastai.vision.widgets
 from fastai.vision.all import *
 from ..core import *
+from ..images import BadImage
 from ..catalog.core import *
 from ..predictions import *
+from ..vision.tensors import short_repr
 from ..vision.weights import *
 from ..vision.models import *
 from ..vision.augment import poster_size
@@ -37,7 +40,7 @@ def dls_shape(
 def dls_catalog(
     dls, # Any fastai `DataLoaders`
 )->Catalog: # Training and validation rows; None if they did not come from `get_dls`
-    "The catalog that these loaders were made from"
+    "The catalog that these loaders were made from; without rows if they were exported"
     cat = getattr(dls, 'cat', None)
     return cat if isinstance(cat, Catalog) else None # any `DataLoaders` finds some `cat` in what it holds
 
@@ -66,7 +69,7 @@ def poster_learner(
         cbs=L(HistoryCallback())+L(cbs))
     learn.to_precision(precision)
     learn.run_info = RunInfo(settings=dict(precision=precision, freeze_bn=freeze_bn), linear=kwargs.get('linear', False),
-        pretrained=dataclasses.replace(pretrained, model=None))
+        head={k:v for k,v in kwargs.items() if k not in ('linear','ps','init')}, pretrained=dataclasses.replace(pretrained, model=None))
     if pretrained.weights!='random':
         learn.freeze()
         if freeze_bn: learn.add_cb(FreezeBNStats())
@@ -115,10 +118,17 @@ def _check_rows(learn, cat):
     "Is there anything that these rows cannot be predicted by?"
     cat.check_files()
     own = dls_catalog(learn.dls)
+    if not len(cat): raise GenreError('The catalog has no rows to predict. Check `split` and `status`.')
     if own is None or own.multi==cat.multi: return
     kinds = {True: 'several labels', False: 'one label'}
     raise GenreError(f'The model gives {kinds[own.multi]} a poster, but the catalog has the column `{cat.label_column}`. '
         'Give a catalog of the same kind.')
+
+@contextmanager
+def _bad_images_said():
+    "A picture that cannot be decoded is the user's to correct"
+    try: yield
+    except BadImage as e: raise GenreError(f'This poster cannot be predicted. {e}') from None
 
 @contextmanager
 def _recorder_kept(learn):
@@ -137,24 +147,55 @@ def predictions(self:Learner,
 )->Predictions:
     "What the model says of the rows of a catalog"
     _check_rows(self, cat)
-    dl = self.dls.test_dl(cat.df if isinstance(self.dls.train_ds.items, pd.DataFrame) else list(cat.files))
-    with self.no_bar(), _recorder_kept(self): probs = self.tta(dl=dl, n=tta)[0] if tta else self.get_preds(dl=dl)[0]
+    tta,thresh = check_whole('tta', tta, 0, 1000), check_thresh(thresh, self.dls.vocab)
+    table = isinstance(self.dls.train_ds.items, pd.DataFrame)
+    dl = self.dls.test_dl(cat if isinstance(self.dls, PosterDataLoaders) else cat.df if table else list(cat.files))
+    with self.no_bar(), _recorder_kept(self), _bad_images_said():
+        probs = self.tta(dl=dl, n=tta)[0] if tta else self.get_preds(dl=dl)[0]
     return Predictions(cat, probs.float().numpy(), self.dls.vocab, thresh)
 
 # %% ../../nbs/63_train.learner.ipynb #4d158fa7
+_one = (str,Path,bytes,Image.Image,np.ndarray,Tensor)
+
+def _poster(item, cat):
+    "One poster in a form that can be opened, or a `GenreError`"
+    if isinstance(item, (pd.Series,dict)) and 'file' in item: item = os.path.join(getattr(cat, 'path', ''), str(item['file']))
+    if isinstance(item, (str,Path)) and not os.path.isfile(item): raise GenreError(f'There is no file {short_repr(str(item))} to predict.')
+    if hasattr(item, 'read') and not isinstance(item, Image.Image): item = item.read()
+    if isinstance(item, _one): return as_picture(item)
+    raise GenreError(f'`predict` takes one poster (a path, a picture, pixels or bytes), and {short_repr(item)} is none. '
+        'Several files are predicted by `learn.get_preds(dl=learn.dls.test_dl(files))`, rows of a catalog by `learn.predictions(cat)`.')
+
 @patch
 def predict(self:PosterLearner,
-    item, # A path, `PILImage`, PIL image, array (h,w,3) or bytes
+    item, # A path, `PILImage`, PIL image, array or tensor of pixels, bytes of a file, an open file, or a row of a catalog
     rm_type_tfms=None, # As in fastai; nothing has to be removed here
     with_input=False, # Give the poster as the model saw it, too?
 )->tuple: # Label, its number, probabilities; with several labels the list of them, and a mask
     "Predict one poster"
+    if self.run_info.pretrained is None: return Learner.predict(self, item, rm_type_tfms, with_input)
     size,method = dls_shape(self.dls)
-    dl = image_dl([item], size or poster_size, method or 'squish', self.run_info.pretrained.stats)
-    with self.no_bar(), _recorder_kept(self): inp,probs,_,i = self.get_preds(dl=dl, with_input=True, with_decoded=True)
+    with self.no_bar(), _recorder_kept(self), _bad_images_said():
+        dl = image_dl([_poster(item, dls_catalog(self.dls))], size or poster_size, method or 'squish', self.run_info.pretrained.stats)
+        inp,probs,_,i = self.get_preds(dl=dl, with_input=True, with_decoded=True)
     vocab = self.dls.vocab
     label = L(v for v,said in zip(vocab, i[0]) if said) if i.ndim>1 else vocab[int(i[0])]
     return (PILImage.create(dl.decode((inp,))[0][0]), label, i[0], probs[0]) if with_input else (label, i[0], probs[0])
+
+# %% ../../nbs/63_train.learner.ipynb #08cdb9e9
+_cleaner_info = fastai.vision.widgets._get_iw_info
+
+def _rows_info(learn, ds_idx=0):
+    "The file, a label and the loss of every row, once for each of its labels"
+    dl = learn.dls[ds_idx].new(shuffle=False, drop_last=False)
+    if not isinstance(dl, PosterDL) or not isinstance(dl.dataset.items, pd.DataFrame): return _cleaner_info(learn, ds_idx)
+    _,targs,_,losses = learn.get_preds(dl=dl, with_loss=True, with_decoded=True)
+    if losses.ndim>1 or len(losses)!=len(targs): losses = losses.reshape(len(targs), -1).mean(1)
+    files = [Path(dl.dataset.tls[0].tfms.fs[0](r)) for _,r in dl.dataset.items.iterrows()]
+    ids = [t.nonzero().flatten().tolist() if t.ndim else [int(t)] for t in targs]
+    return L((f, dl.vocab[i], l) for f,ts,l in zip(files, ids, losses) for i in ts)
+
+fastai.vision.widgets._get_iw_info = _rows_info
 
 # %% ../../nbs/63_train.learner.ipynb #d3db8105
 def _curves(axs, df, names):

@@ -35,7 +35,8 @@ class PosterImage(PILImage):
     ):
         "Open `fn`; large JPEGs are decoded at a smaller scale, no side below 512 pixels"
         if isinstance(fn, (str,Path)): return cls(open_poster(fn))
-        if isinstance(fn, bytes): return cls(upright_rgb(decode(fn, size=512)))
+        if hasattr(fn, 'read'): fn = fn.read() # an open file
+        if isinstance(fn, (bytes,bytearray,memoryview)): return cls(upright_rgb(decode(bytes(fn), size=512)))
         if isinstance(fn, Image.Image): return cls(upright_rgb(fn))
         return super().create(fn, **kwargs)
 
@@ -148,11 +149,11 @@ def _check_space(folder, need, max_gb):
     "A `GenreError` before the first poster is decoded, where there is no room"
     if need > max_gb*1e9:
         raise GenreError(f'The pixel cache would take {need/1e9:.1f} GB, more than max_gb={max_gb}. '
-            'Choose a smaller size, raise max_gb, or do without the cache.')
+            'Choose a smaller size (--size), raise max_gb, or do without the cache (--cache-pixels).')
     free = shutil.disk_usage(folder).free
     if need*1.02 > free:
         raise GenreError(f'The pixel cache takes {need/1e6:,.0f} MB, but {folder} has {free/1e6:,.0f} MB free. '
-            'Make room, give another folder (cache_pixels=...), or call clear_pixels().')
+            'Make room, leave --cache-pixels out, give another folder (cache_pixels=...), or call clear_pixels().')
 
 # %% ../../nbs/43_vision.cache.ipynb #f591641d
 def _make(cache, cat, files, size, method, max_gb, threads, progress):
@@ -187,7 +188,7 @@ def pixel_cache(
     except OSError as e:
         why = 'the disk is full' if e.errno in (errno.ENOSPC, getattr(errno, 'EDQUOT', -1)) else e.strerror or str(e)
         raise GenreError(f'The pixel cache cannot be written to {folder}: {why}. '
-            'Make room, give another folder (cache_pixels=...), or call clear_pixels().') from e
+            'Make room, leave --cache-pixels out, give another folder (cache_pixels=...), or call clear_pixels().') from e
     return PixelCache(cache.path)
 
 # %% ../../nbs/43_vision.cache.ipynb #f068fc8b

@@ -80,7 +80,7 @@ def check_size(
     cfg = timm.get_pretrained_cfg(arch) if is_timm(arch) else None
     if not cfg or not cfg.fixed_input_size or tuple(cfg.input_size[1:])==tuple(size): return
     h,w = cfg.input_size[1:]
-    raise GenreError(f'{arch} takes pictures of {h} by {w} pixels, these have {size[0]} by {size[1]}. Give `size={h}`.')
+    raise GenreError(f'{arch} takes pictures of {h} by {w} pixels, these have {size[0]} by {size[1]}. Give `size={h}` (--size {h}).')
 
 # %% ../../nbs/41_vision.models.ipynb #e666bc8a
 @delegates(add_head, but='body,nf,n_out,head')

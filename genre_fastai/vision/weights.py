@@ -16,6 +16,7 @@ import timm, torch, torchvision
 from fastai.vision.all import imagenet_stats
 from torch import nn
 from ..core import GenreError, sha256_file
+from .tensors import TensorFile, check_finite, check_stored, is_plain_state, short_repr
 
 # %% ../../nbs/40_vision.weights.ipynb #2a790c61
 class PosterCNN(nn.Sequential):
@@ -34,8 +35,8 @@ def arch_name(
     name = arch if isinstance(arch, str) else getattr(arch, '__name__', str(arch))
     known = ['PosterCNN'] + torchvision.models.list_models(module=torchvision.models) + timm.list_models()
     if name in known: return name
-    near = ', '.join(difflib.get_close_matches(name, known, 4)) or 'resnet34, resnet50, ' + lite0
-    raise GenreError(f'There is no architecture {name!r}. Near it: {near}.')
+    near = ', '.join(difflib.get_close_matches(name[:100], known, 4)) or 'resnet34, resnet50, ' + lite0
+    raise GenreError(f'There is no architecture {short_repr(name)}. Near it: {near}.')
 
 def is_timm(
     name:str # Name of an architecture
@@ -58,23 +59,37 @@ def check_hash(
 # %% ../../nbs/40_vision.weights.ipynb #18c2c1bf
 def _load_file(path):
     "What a weight file holds, without executing any code in it"
-    if path.suffix!='.safetensors': return torch.load(path, map_location='cpu', weights_only=True)
-    from safetensors.torch import load_file
-    return {k: v.float() if v.is_floating_point() else v for k,v in load_file(path).items()}
+    if path.suffix.lower()=='.safetensors':
+        with TensorFile(path) as f: return f.read()
+    check_stored(path)
+    return torch.load(path, map_location='cpu', weights_only=True)
+
+def _table(state):
+    "The tensors in what a file holds, which may keep them under a name of their own"
+    if isinstance(state, dict): state = state.get('state_dict', state.get('model', state))
+    if not is_plain_state(state): return {}
+    if all(k.startswith('module.') for k in state): state = {k[7:]:v for k,v in state.items()} # as DataParallel names them
+    return {k: v.detach().float() if v.is_floating_point() and v.dtype!=torch.float32 else v for k,v in state.items()}
 
 def read_weights(
     path, # `.safetensors`, `.pth` or `.pt`
 )->dict: # Tensors by name
     "Read tensors from a file without executing any code in it"
+    if not isinstance(path, (str,Path)):
+        raise GenreError(f"`weights` is {short_repr(path)}, and should be 'auto', 'imagenet', the path of a file, or None.")
     path = Path(path)
-    if not path.is_file(): raise GenreError(f'There is no weight file {path}.')
+    if not path.is_file():
+        raise GenreError(f"There is no weight file {path}. Give 'auto', 'imagenet', the path of a file, or None (--weights none).")
+    if path.suffix.lower() in ('.pkl','.pickle'):
+        raise GenreError(f'{path} is a pickle, which can run code, so it is not read. Save `model.state_dict()` as .safetensors or .pth.')
     try: state = _load_file(path)
+    except GenreError: raise
     except Exception as e:
         raise GenreError(f'{path} cannot be read as weights ({type(e).__name__}). '
             'Files that hold more than tensors are refused, because they can run code.') from e
-    if isinstance(state, dict): state = state.get('state_dict', state.get('model', state))
-    if isinstance(state, dict) and all(torch.is_tensor(v) for v in state.values()): return state
-    raise GenreError(f'{path} does not hold a table of tensors. Save `model.state_dict()`.')
+    if not (state := _table(state)): raise GenreError(f'{path} does not hold a table of tensors. Save `model.state_dict()`.')
+    check_finite(state, path)
+    return state
 
 # %% ../../nbs/40_vision.weights.ipynb #582cc168
 @functools.cache
@@ -180,8 +195,11 @@ def _classifier(model):
 def _load_state(model, state, what):
     "Load all tensors that fit; a `GenreError` where one is missing that is not the classifier's"
     own,classifier = model.state_dict(), _classifier(model)
-    fits = {k:v for k,v in state.items() if k in own and own[k].shape==v.shape}
+    fits = {k:v for k,v in state.items() if k in own and own[k].shape==v.shape and own[k].is_floating_point()==v.is_floating_point()}
     missing = [k for k in own if k not in fits and k not in classifier and not k.endswith('num_batches_tracked')]
+    if missing and {k.split('.')[0] for k in state}=={'0','1'}:
+        raise GenreError(f'{what} seems to be what `learn.save` of a fastai Learner wrote, body and head. Load it with `learn.load`, '
+            'or save `learn.model` by `save_predictor`.')
     if missing:
         raise GenreError(f'{what} does not fit this architecture: {len(missing)} of {len(own)} tensors are missing or of another shape, '
             f'the first is {missing[0]}. Give the `arch` that the file was saved from.')

@@ -1,0 +1,10 @@
+"Every input that ever failed, and some new ones of a fixed seed; `make fuzz` makes them by the million"
+import pytest
+from fuzz.runner import examples, found, limited
+from fuzz.targets import kinds
+
+@pytest.mark.parametrize('path', sorted(found.glob('*/*')), ids=lambda p: f'{p.parent.name}-{p.name}')
+def test_failed_once(path): limited(kinds[path.parent.name].check, path.read_bytes())
+
+@pytest.mark.parametrize('kind', kinds)
+def test_seeded_inputs(kind): examples(kinds[kind], 40, number=1)[0]()
