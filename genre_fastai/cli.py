@@ -47,7 +47,8 @@ def _no_bug(e):
     if isinstance(e, UnicodeEncodeError) and e.encoding.lower()!='utf-8':
         return f'{e.object[:80]!r} is no name in the encoding of this machine ({e.encoding}). Set the environment variable PYTHONUTF8=1.'
     if not isinstance(e, OSError) or not (e.filename or e.errno in _machine): return None
-    where = f'{os.fsdecode(e.filename)}: ' if isinstance(e.filename, (str,bytes)) else ''
+    name = os.fsdecode(e.filename) if isinstance(e.filename, (str,bytes)) else ''
+    where = re.sub(r'[.]([^/\\]+?)[.]\d+([.][\w-]+)?[.]tmp$', r'\1', name) + ': '*bool(name) # not the temporary neighbour of `atomic_write`
     return f'{where}{e.strerror}. {_machine.get(e.errno, "Check the name")}.'
 
 # %% ../nbs/95_cli.ipynb #cb01e8e9
@@ -104,9 +105,9 @@ def _ends_well():
         if old is not None: signal.signal(signal.SIGTERM, old)
 
 def _stopped(e, kept=''):
-    "The line of an interrupted command, unless it was said where it happened; its exit code"
-    code = 143 if isinstance(e, _Terminated) else 130
-    return code if e.args else _say(f'genre-fastai: stopped. {kept}', code)
+    "The line of an interrupted command, which may have been said where it happened; its exit code"
+    said = str(e) if e.args else f'Stopped. {kept}'
+    return _say(f'genre-fastai: {said}', 143 if isinstance(e, _Terminated) else 130)
 
 # %% ../nbs/95_cli.ipynb #976cc9c8
 def _command(

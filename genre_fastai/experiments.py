@@ -14,6 +14,7 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .core import *
 from .metrics import *
+from .figure import plot_text, text_style, to_html
 
 # %% ../nbs/03_experiments.ipynb #f2bf85a2
 def grid(
@@ -46,7 +47,7 @@ class Experiments:
     ): self.path = Path(path)
     def __len__(self): return len(self.df)
     def __repr__(self): return f'Experiments({len(self)} runs in {self.path})'
-    def _repr_html_(self): return f'<p>{self!r}</p>' + self.df.tail().to_html(index=False)
+    def _repr_html_(self): return to_html(repr(self)) + to_html(self.df.tail().reset_index(drop=True))
     @property
     def df(self):
         "The runs so far: `settings` as JSON, the settings and the figures as columns, `seconds`"
@@ -139,8 +140,9 @@ def _bars(ax, s, by, group, value):
     for i,(k,g) in enumerate(s.groupby(group, sort=False) if group else [('', s)]):
         if number: g = g.sort_values(by)
         at = (g[by].to_numpy() if number else np.array([names.index(o) for o in g[by]])) + apart*i
-        ax.errorbar(at, g[value], [g[value]-g['low'], g['high']-g[value]], fmt='-o' if number else 'o', ms=4, capsize=3, lw=1.2, label=k)
-    if not number: ax.set_xticks(range(len(names)), names, rotation=20, ha='right')
+        ax.errorbar(at, g[value], [g[value]-g['low'], g['high']-g[value]], fmt='-o' if number else 'o', ms=4, capsize=3, lw=1.2,
+            label=plot_text(k))
+    if not number: ax.set_xticks(range(len(names)), [plot_text(o) for o in names], rotation=20, ha='right', **text_style())
     ax.set(xlabel=by if number else '', ylabel=value)
 
 @patch
@@ -158,5 +160,6 @@ def plot(self:Experiments,
     _bars(ax, self.summary([by]+([group] if group else []), value, n), by, group, value)
     if baseline is not None: ax.axhline(baseline, ls='--', color='grey', lw=1, label='baseline')
     ax.spines[['top','right']].set_visible(False)
-    if group or baseline is not None: ax.legend(frameon=False, loc='center left', bbox_to_anchor=(1,.5))
+    if group or baseline is not None:
+        for o in ax.legend(frameon=False, loc='center left', bbox_to_anchor=(1,.5)).get_texts(): o.set(**text_style())
     return fig

@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/predictions.html.md"""
 __all__ = ['Predictions']
 
 # %% ../nbs/17_predictions.ipynb #795ddc15
-import functools
+import functools, warnings
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from .core import *
@@ -83,6 +83,8 @@ def scores(self:Predictions,
     "`single_scores` or `multi_scores` of these rows"
     if not len(self): raise GenreError('There are no rows to score. Choose a split that the catalog has.')
     if self.cat.multi: return multi_scores(self.Y, self.probs, self.thresh)
+    if baseline is not None and baseline not in self.vocab:
+        raise GenreError(f'There is no class {str(baseline)!r} that could be the baseline. Choose one of {", ".join(self.vocab)}.')
     return single_scores(self.y, self.probs, None if baseline is None else self.vocab.index(baseline))
 
 # %% ../nbs/17_predictions.ipynb #fe7ff968
@@ -95,6 +97,10 @@ def _multi_issues(preds):
 @patch
 def label_issues(self:Predictions)->np.ndarray: # (rows,), or (rows, classes) for several labels; bool
     "Which labels are probably wrong, by confident learning"
-    if self.cat.multi: return _multi_issues(self)
     from cleanlab.filter import find_label_issues
-    return find_label_issues(self.y, self.probs.astype(float), n_jobs=1) & (self.probs.argmax(1)!=self.y)
+    single = [v for v,n in zip(self.vocab, self.Y.sum(0)) if n==1]
+    if single: warnings.warn(f'Of {", ".join(single[:5])} there is one row each: whether its label is wrong, nothing can say.')
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'May not flag') # the same, by number
+        if self.cat.multi: return _multi_issues(self)
+        return find_label_issues(self.y, self.probs.astype(float), n_jobs=1) & (self.probs.argmax(1)!=self.y)

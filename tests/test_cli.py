@@ -66,7 +66,7 @@ def readme_lines():
 def test_the_chain_of_the_readme(truth, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     more = dict(download=['--allow-private'], train=['--recipe', 'probe', *lite.split()])
-    with SampleSite(truth) as site:
+    with SampleSite(truth, slow=.1) as site:
         for o in ('horror', 'romance'): Path(f'{o}.html').write_text(site.search_page(o))
         (tmp_path/'new.jpg').write_bytes(truth.files[0].read_bytes())
         works('urls google romance.html --label romance --out romance.csv') # the README shows the first of the lists
@@ -81,7 +81,7 @@ def film_table(site, entries):
 
 def test_from_a_film_table_with_several_genres(truth, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with SampleSite(truth) as site:
+    with SampleSite(truth, slow=.1) as site:
         film_table(site, [e for e in site.entries if not e['fault'] and e['kind']=='clean']).to_csv('MovieGenre.csv', index=False)
         works('urls kaggle MovieGenre.csv --out films.csv')
         works('download films.csv --dest posters --allow-private')
@@ -96,7 +96,7 @@ def test_from_a_film_table_with_several_genres(truth, tmp_path, monkeypatch):
 
 def test_from_words_to_a_catalog(truth, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with SampleSite(truth) as site:
+    with SampleSite(truth, slow=.1) as site:
         for o in ('horror', 'romance'): Path(f'{o}.html').write_text(site.search_page(o))
         said = works(['collect', 'horror', 'romance=romance.html', '--source', 'google', '--dest', 'my posters', '--n', '15', '--allow-private'])
     following = next(o for o in said.splitlines() if o.startswith('genre-fastai'))
@@ -295,10 +295,11 @@ long_work = {'catalog C --out o.csv': ('catalog.build.build_catalog', 'run the s
     'results --posters C --out r': ('course.benchmark.run_leaks', 'goes on'), 'evaluate m C': ('deploy.folder.load_predictor', 'Nothing was written')}
 
 @pytest.mark.parametrize('line', long_work)
-def test_ctrl_c_says_how_to_go_on(line, nothing_runs, monkeypatch):
+def test_ctrl_c_says_how_to_go_on(line, nothing_runs, monkeypatch, truth):
     target,say = long_work[line]
+    if 'evaluate' in line: line += f' --path {truth.path}'
     code,err = ends(monkeypatch, target, KeyboardInterrupt(), line)
-    assert code==130 and err.startswith('genre-fastai: stopped.') and say in err
+    assert code==130 and err.startswith('genre-fastai: Stopped.') and say in err
     for o in re.findall(r'--[a-z-]+', err): assert any(o in p.opts for p in commands()[line.split()[0],].params), err
     def term():
         os.kill(os.getpid(), signal.SIGTERM)

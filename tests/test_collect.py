@@ -6,9 +6,11 @@ from io import BytesIO
 import pandas as pd, pytest
 from PIL import Image
 from genre_fastai.core import GenreError
+from genre_fastai.catalog.build import build_catalog
 from genre_fastai.catalog.core import read_catalog
+from genre_fastai.catalog.sources import catalog_from
 from genre_fastai.collect import posters, providers
-from genre_fastai.collect.download import read_journal
+from genre_fastai.collect.download import download_posters, read_journal
 from genre_fastai.collect.posters import SearchLists, collect_posters, list_name, search_sources
 from genre_fastai.collect.providers import duckduckgo_urls, film_table, tmdb_urls
 from genre_fastai.collect.urls import UrlWarning, read_urls, save_urls
@@ -121,7 +123,7 @@ def test_names_of_strangers(site, tmp_path):
     (dict(queries={'\ud800': 'x', 'b': 'y'}), 'half a character'), (dict(queries=['Horror', 'horror ']), 'case only'), (dict(queries={'a': ' '}), 'nothing to search'),
     (dict(queries={'a': ['x', 'y']}), 'nothing to search'), (dict(queries={'a': 'X', 'b': 'x '}), 'same pictures'), (dict(queries={float('nan'): 'x'}), 'no name'),
     (dict(queries={'unknown': 'x'}), 'unknown'), (dict(n=0), 'n=0'), (dict(n=-1), 'n=-1'), (dict(n=2.5), 'n=2.5'), (dict(n=True), 'n=True'), (dict(n='9'), "n='9'"),
-    (dict(source='bing'), 'duckduckgo, tmdb, google, list'), (dict(conflicts='x'), "'keep', 'drop' or 'best'"), (dict(per_host=0), 'per_host=0'), (dict(sise=1), "'sise'")])
+    (dict(source='bing'), 'duckduckgo, tmdb, google, list'), (dict(source=['tmdb']), 'no source'), (dict(source=None), 'no source'), (dict(queries=7), 'no class'), (dict(conflicts='x'), "'keep', 'drop' or 'best'"), (dict(per_host=0), 'per_host=0'), (dict(sise=1), "'sise'")])
 def test_refused_before_any_search(tmp_path, args, why):
     search = Search('http://127.0.0.1')
     args = dict(queries=words, dest=tmp_path/'p', source=search) | args
@@ -183,7 +185,7 @@ class Engine:
 
 def test_duckduckgo_by_name(site, tmp_path, monkeypatch):
     monkeypatch.setattr(providers, '_duckduckgo', lambda: Engine(site[0]))
-    assert len(go(['horror', 'comedy'], tmp_path, 'duckduckgo').ok)==6
+    assert len(go(['horror', 'comedy'], tmp_path, ' DuckDuckGo').ok)==6
     assert json.loads((tmp_path/'lists/searches.json').read_text())['horror']==dict(query='horror movie poster', source='duckduckgo', n=3)
 
 def test_without_the_extra(tmp_path, monkeypatch):
@@ -224,28 +226,41 @@ def film_csv(path, base, n, genres, **kw):
 def test_a_table_of_films_by_command(site, tmp_path, monkeypatch, capsys):
     "`urls kaggle`, `download`, `catalog`: several genres a film, films that have none, and no film on two sides"
     monkeypatch.chdir(tmp_path)
-    film_csv('MovieGenre.csv', site[0], 40, lambda i: ['Action|Drama', 'Drama', 'War|Drama', 'N/A', ''][i%5])
+    film_csv('MovieGenre.csv', site[0], 30, lambda i: ['Action|Drama', 'Drama', 'War|Drama', 'N/A', ''][i%5])
     assert run('urls', 'kaggle', 'MovieGenre.csv', '--out', 'u.csv')==0
     said = capsys.readouterr()
-    assert '34 addresses in u.csv' in said.out and 'have no genre' in said.err and 'no poster' in said.err
+    assert '25 addresses in u.csv' in said.out and 'have no genre' in said.err and 'no poster' in said.err
     assert run('download', 'u.csv', '--dest', 'p', '--allow-private')==0 and run('catalog', 'p/journal.jsonl', '--out', 'p/c.csv')==0, capsys.readouterr().err
     cat = read_catalog(tmp_path/'p/c.csv')
-    assert cat.multi and set(cat.classes)=={'Action', 'Drama', 'War'} and len(cat)==34
+    assert cat.multi and set(cat.classes)=={'Action', 'Drama', 'War'} and len(cat)==25
     bare = cat.df[cat.df['labels']=='']
-    assert len(bare)>9 and set(bare['status'])=={'dropped'} and len(cat.ok)==34-len(bare)
+    assert len(bare)>7 and set(bare['status'])=={'dropped'} and len(cat.ok)==25-len(bare)
     assert set(cat.df['title'])>={'Film 1'} and cat.df['year'].eq('1999').all() and cat.df['imdb_id'].str.fullmatch(r'tt00000\d\d').all()
     assert cat.ok.df.groupby('imdb_id')['split'].nunique().max()==1 and cat.ok.df.groupby('imdb_id').size().max()==2
-    film_csv('bare.csv', site[0], 30, lambda i: '')
+    film_csv('bare.csv', site[0], 5, lambda i: '')
     assert run('urls', 'kaggle', 'bare.csv', '--out', 'b.csv')==2 and '--label' in capsys.readouterr().err
     assert run('urls', 'kaggle', 'bare.csv', '--label', 'film', '--out', 'b.csv')==0 and set(read_urls('b.csv')['label'])=={'film'}
 
 def test_one_label_and_genres_together(site, tmp_path, monkeypatch, capsys):
     "A list with `label` and `genres` is of one label; rows that lack it are said"
     monkeypatch.chdir(tmp_path)
-    film_csv('a.csv', site[0]+'/a', 20, lambda i: 'Action|Drama')
-    film_csv('b.csv', site[0]+'/b', 20, lambda i: 'War')
+    film_csv('a.csv', site[0]+'/a', 12, lambda i: 'Action|Drama')
+    film_csv('b.csv', site[0]+'/b', 12, lambda i: 'War')
     for l in 'ab': assert run('urls', 'kaggle', f'{l}.csv', '--label', l, '--out', f'{l}u.csv')==0
     assert run('urls', 'merge', 'au.csv', 'bu.csv', '--out', 'u.csv')==0 and run('download', 'u.csv', '--dest', 'p', '--allow-private')==0
     assert run('catalog', 'p/journal.jsonl', '--out', 'p/c.csv')==0, capsys.readouterr().err
     cat = read_catalog(tmp_path/'p/c.csv')
     assert not cat.multi and cat.classes==['a', 'b'] and 'Action|Drama' in set(cat.df['genres'])
+
+def test_the_same_in_python(site, tmp_path):
+    "A table of films, as a DataFrame with real lists, to a catalog of several genres; a mixed folder says what it leaves out"
+    rows = [dict(imdb_id=i//2+1, title=f'Film {i}', year=1999., genres=[['Action', 'Drama'], ['Drama'], None][i%3], poster=f'{site[0]}/py{i}.jpg') for i in range(18)]
+    with pytest.warns(UrlWarning, match='6 have no genre, the first in row 3 .Film 2.'): urls = film_table(pd.DataFrame(rows))
+    got = download_posters(urls, tmp_path, allow_private=True, progress=False)
+    with pytest.warns(UserWarning, match='6 rows have no label and take no part'): cat = build_catalog(got, progress=False)
+    assert cat.multi and cat.classes==['Action', 'Drama'] and len(cat.ok)==12 and cat.ok.df.groupby('imdb_id')['split'].nunique().max()==1
+    with pytest.warns(UserWarning, match='6 rows have no label'): assert len(build_catalog(tmp_path/'journal.jsonl', progress=False).ok)==12
+    download_posters([dict(url=f'{site[0]}/h{i}.jpg', label='horror') for i in range(3)], tmp_path, allow_private=True, progress=False)
+    with pytest.warns(UserWarning, match='18 rows have no label.*They have `genres`.*folders of their own'): catalog_from(tmp_path/'journal.jsonl')
+    download_posters([f'{site[0]}/n{i}.jpg' for i in range(3)], tmp_path/'n', allow_private=True, progress=False)
+    with pytest.raises(GenreError, match='column `label` or `genres`, or one label for all .`genre-fastai urls read'): catalog_from(tmp_path/'n/journal.jsonl')

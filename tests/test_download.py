@@ -1,13 +1,15 @@
 "The downloader over real sockets on loopback: each fault, each refusal, death and resume"
-import asyncio, contextlib, errno, gzip, hashlib, io, json, os, random, shutil, signal, socket, ssl, subprocess, sys, threading, time
+import asyncio, contextlib, email.utils, errno, gzip, hashlib, io, json, os, random, shutil, signal, socket, ssl, subprocess, sys, threading, time
+import tracemalloc
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-import pandas as pd, pytest
+import aiohttp, pandas as pd, pytest
 from PIL import Image, ImageFile
-from genre_fastai.core import GenreError
+from genre_fastai.core import GenreError, atomic_write
 from genre_fastai.catalog.core import read_catalog, row_ids
 from genre_fastai.collect import net
-from genre_fastai.collect.download import DownloadReport, download_posters, download_report, iter_urls, journal_rows, read_journal
+from genre_fastai.collect.download import Downloader, DownloadReport, download_posters, download_report, iter_urls, journal_rows, read_journal
 from genre_fastai.collect.net import redact
 from genre_fastai.images import check_image
 
@@ -247,6 +249,189 @@ def test_secrets_are_never_written(tmp_path, capsys):
     everything = (tmp_path/'journal.jsonl').read_text() + cat.to_csv() + repr(cat) + ''.join(capsys.readouterr())
     assert 'hunter2' not in everything and 'hunter3' in everything and cat.df['source'][1] == 'see https://e.org/#hunter'
 
+def test_own_headers_stay_with_their_host(tmp_path):
+    "Over a redirect to another host, port or scheme only what is harmless goes along"
+    own = {'X-Api-Key': 'hunter2', 'Referer': 'hunter3', 'Cookie': 'hunter4', 'Authorization': 'hunter5', 'User-Agent': 'me'}
+    with Server({'*': reply(jpeg)}) as there, Server({'*': reply(jpeg)}) as s:
+        s.routes = {'/away': go(there.url('/x')), '/home': go('/2'), '/back': go(there.url('/back')), '/2': reply(jpeg), '/y': reply(jpeg)}
+        there.routes['/back'] = go(s.url('/y'))
+        named = s.url('/away?me').replace('http://', 'http://me:hunter6@')
+        s.routes['/away?me'] = go(there.url('/z'))
+        cat = fetch([s.url('/away'), s.url('/home'), s.url('/back'), named], tmp_path, headers=own)
+    assert len(cat.ok)==4 and all('hunter2' in s.heads[o] for o in ('/away', '/home', '/2', '/back')) and 'bWU6aHVudGVyNg' in s.heads['/away?me']
+    assert not any('hunter' in o or 'bWU6' in o for o in there.heads.values()) and all('User-Agent: me' in o for o in there.heads.values())
+    assert 'hunter' in s.heads['/y'] # it has led home again
+
+def test_a_header_for_one_host(tmp_path):
+    with Server({'*': reply(jpeg)}) as a, Server({'*': reply(picture(1))}) as b:
+        fetch([a.url('/1'), b.url('/1')], tmp_path, headers={f'127.0.0.1:{a.port}': {'X-Api-Key': 'hunter2'}, 'X-Me': 'all'})
+    assert 'hunter2' in a.heads['/1'] and 'hunter2' not in b.heads['/1'] and 'X-Me: all' in b.heads['/1']
+    assert 'hunter2' not in (tmp_path/'journal.jsonl').read_text()
+    for bad in ({'X-Api-Key': None}, {'a\n': 'b'}, {'a': 'b\r\nc: d'}, {'h': {'a': 1j}}, 'X-Api-Key: 1'):
+        with pytest.raises(GenreError): fetch([], tmp_path, headers=bad)
+
+# ---- answers without end
+def flood(head, unit, left=10_000):
+    async def go_on(w, path, n):
+        w.write(b'HTTP/1.1 '+head)
+        for _ in range(left):
+            w.write(unit)
+            await w.drain()
+    return go_on
+ok,chunks = b'200 OK\r\n', b'200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
+unzipped = b'\0\0\0\xff\xff' # an empty block
+endless_answers = dict(
+    c100=(flood(b'100 Continue\r\n\r\n', b'HTTP/1.1 100 Continue\r\n\r\n'*1000), 'http-error'),
+    c103=(flood(b'103 Early Hints\r\n\r\n', b'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n'*1000), 'http-error'),
+    headers=(flood(ok, b'X-A: b\r\n'*1000), 'http-error'), line=(flood(ok+b'X-A: ', b'b'*60_000), 'http-error'),
+    status=(flood(b'200 ', b'b'*60_000), 'http-error'), size=(flood(chunks, b'0'*60_000), 'too-large'),
+    extension=(flood(chunks+b'5;', b'a=b;'*16_000), 'too-large'), extensions=(flood(chunks, (b'1;'+b'a'*1000+b'\r\nx\r\n')*60), 'too-large'),
+    trailers=(flood(chunks+b'1\r\nx\r\n0\r\n', b'X-A: b\r\n'*1000), 'http-error'), trailer=(flood(chunks+b'1\r\nx\r\n0\r\nX: ', b'b'*60_000), 'http-error'),
+    gzip=(flood(ok+b'Content-Encoding: gzip\r\n\r\n'+gzip.compress(b'')[:10], unzipped*10_000), 'too-large'),
+    deflate=(flood(ok+b'Content-Encoding: deflate\r\n\r\n', unzipped*10_000), 'too-large'),
+    more=(flood(b'200 OK\r\nContent-Length: %d\r\n\r\n' % len(jpeg) + jpeg, b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx'*1000), ''),
+    br=(reply(b'x'*100, '200 OK', 'Content-Encoding: br'), 'http-error'), length=(b'HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n', 'http-error'),
+    lengths=(b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n', 'http-error'))
+
+def test_answers_without_end(tmp_path):
+    "Each ends by the bytes that it brought, long before the time is over"
+    with Server({f'/{k}': v for k,(v,_) in endless_answers.items()}) as s:
+        start = time.monotonic()
+        cat = fetch([s.url(f'/{k}') for k in endless_answers], tmp_path, timeout=25, max_bytes=1_000_000)
+        assert time.monotonic()-start < 15
+    assert {u.split('/')[-1]: r for u,r in zip(cat.df['url'], cat.df['reason'])}=={k: r for k,(_,r) in endless_answers.items()}
+
+def test_the_connections_are_counted():
+    "`guarded_session` sets an attribute of aiohttp that has no public name"
+    async def made():
+        async with net.guarded_session() as sess: return sess.connector._factory()
+    assert type(asyncio.run(made())).__name__=='_Meter'
+
+# ---- what the machine lacks
+few_files = 'import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n'
+
+def test_few_file_descriptors(tmp_path):
+    "Everything comes with 64 of them, from one host and from many: idle connections are not kept where they are short"
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(Server({'*': steady})) for _ in range(40)]
+        urls = [o.url(f'/{i}.jpg') for i,o in enumerate(servers*5)]
+        code = few_files + 'import json, sys; from genre_fastai.collect.download import download_posters\n' \
+            'print(download_posters(json.loads(sys.argv[1]), sys.argv[2], allow_private=True, progress=False, retries=0))'
+        out,err = start(code, json.dumps(urls), tmp_path).communicate()
+    assert 'Catalog(200 rows, 200 ok' in out and '64' not in out and 'ulimit -n' in err
+
+def test_fewer_than_nothing_goes_with(tmp_path):
+    code = 'import resource, sys; from genre_fastai.collect.download import download_posters\n' \
+        'resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))\ndownload_posters(["http://127.0.0.1:1/"], sys.argv[1])'
+    err = start(code, tmp_path/'to').communicate()[1]
+    assert 'GenreError: This machine has no free file descriptor' in err and not (tmp_path/'to'/'journal.jsonl').exists()
+
+lacks = dict(files=OSError(errno.EMFILE, 'x'), ports=OSError(errno.EADDRNOTAVAIL, 'x'), memory=MemoryError(), network=socket.gaierror(socket.EAI_AGAIN, 'x'))
+
+@pytest.mark.parametrize('what', lacks)
+def test_what_the_machine_lacks_is_not_the_address_fault(tmp_path, monkeypatch, what):
+    "It is tried again; if it lasts, the run ends with the reason, and the next one tries what was not settled"
+    key = aiohttp.client_reqrep.ConnectionKey('e.org', 80, False, True, None, None, None)
+    real,left = Downloader._answer, [5]
+    async def answer(self, *args):
+        if not left[0]: return await real(self, *args)
+        left[0] -= 1
+        e = lacks[what]
+        raise aiohttp.ClientConnectorDNSError(key, e) if what=='network' else aiohttp.ClientConnectorError(key, e) if isinstance(e, OSError) else e
+    monkeypatch.setattr(Downloader, '_answer', answer)
+    monkeypatch.setattr(net, 'is_online', lambda: False)
+    monkeypatch.setattr(Downloader, '_pause', lambda self, e, i, used: .01 if i<4 else None)
+    with Server({'*': steady}) as s:
+        urls = [s.url(f'/{i}.jpg') for i in range(60)]
+        assert len(fetch(urls[:3], tmp_path).ok)==3
+        left[0] = 10_000
+        with pytest.raises(GenreError, match=r'This machine has n.*run the same command again'): fetch(urls, tmp_path)
+        assert {r['reason'] for r in journal_rows(tmp_path/'journal.jsonl')} <= {'', 'machine'}
+        left[0] = 0
+        assert len(fetch(urls, tmp_path).ok)==60
+
+def test_descriptors_that_run_out_while_a_picture_is_stored(tmp_path, monkeypatch):
+    real,left = os.open, [3]
+    def few(path, *args, **kw):
+        if '.partial' not in str(path) or not left[0]: return real(path, *args, **kw)
+        left[0] -= 1
+        raise OSError(errno.EMFILE, 'Too many open files')
+    with Server({'*': steady}) as s:
+        with monkeypatch.context() as m:
+            m.setattr(os, 'open', few)
+            with pytest.raises(GenreError, match='no free file descriptor'): fetch([s.url('/1.jpg')], tmp_path)
+        assert len(fetch([s.url('/1.jpg')], tmp_path).ok)==1
+
+def test_a_host_that_has_stopped_answering_is_left_alone(tmp_path):
+    "Of many addresses of a dead host a few are tried; the others are postponed, and come by themselves when it is back"
+    with socket.socket() as closed:
+        closed.bind(('127.0.0.1', 0))
+        port = closed.getsockname()[1]
+        cat = fetch([f'http://127.0.0.1:{port}/{i}.jpg' for i in range(1000)], tmp_path)
+    counts = Counter(cat.df['reason'])
+    assert set(counts)=={'connect','postponed'} and 64<=counts['connect']<=64+96
+    with Server({'*': steady}, port=port) as s:
+        assert len(fetch([f'http://127.0.0.1:{port}/{i}.jpg' for i in range(1000)], tmp_path).ok)==counts['postponed']
+
+def test_memory_of_many_failures(tmp_path):
+    "A row of a catalog shares what it has in common with the others"
+    line = dict(url='http://e.org/{}.jpg', final_url='http://e.org/{}.jpg', label='horror', rank=1, status='failed', reason='connect', http='', ms=300,
+        time='2026-01-01T00:00:00Z', sha256='', bytes='', format='', width='', height='', mode='', file='')
+    with open(tmp_path/'journal.jsonl', 'w') as f:
+        for i in range(20_000): print(json.dumps(line).replace('{}', str(i)), file=f)
+    tracemalloc.start()
+    try:
+        cat = read_journal(tmp_path)
+        now,peak = tracemalloc.get_traced_memory()
+    finally: tracemalloc.stop()
+    assert len(cat)==20_000 and peak/20_000<2000 # bytes a row; 3800 as dicts
+
+def test_two_threads_and_a_killed_process_write_one_file(tmp_path):
+    def many(i):
+        for _ in range(50):
+            with atomic_write(tmp_path/'a.txt') as f: f.write(str(i)*1000)
+    with ThreadPoolExecutor(4) as ex: list(ex.map(many, range(4)))
+    assert len(set((tmp_path/'a.txt').read_text()))==1 and [o.name for o in tmp_path.iterdir()]==['a.txt']
+    code = 'import os, sys; from genre_fastai.core import atomic_write\n' \
+        'with atomic_write(sys.argv[1]) as f: f.write("half"); f.flush(); os.kill(os.getpid(), 9)'
+    start(code, tmp_path/'a.txt').communicate()
+    assert len(list(tmp_path.iterdir()))==2
+    time.sleep(.05)
+    many(7)
+    assert [o.name for o in tmp_path.iterdir()]==['a.txt']
+
+# ---- stopped by hand
+stopped = '''
+import os, signal, sys, threading, time; from genre_fastai.collect.download import download_posters
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def later(sig, *waits):
+    for w in waits: time.sleep(w); os.kill(os.getpid(), sig)
+sig,times = signal.Signals(int(sys.argv[3])),int(sys.argv[4])
+threading.Thread(target=later, args=(sig, *[.7]*times), daemon=True).start()
+def slow():
+    for i in range(1000):
+        if sys.argv[5]=='list': time.sleep(.05)
+        yield f'{sys.argv[1]}/{i}.jpg'
+try: download_posters(slow(), sys.argv[2], allow_private=True, conns=2, progress=False)
+except KeyboardInterrupt as e: sys.exit(f'<{e}>')
+'''
+
+@pytest.mark.parametrize('sig,where', [(signal.SIGINT, 'net'), (signal.SIGINT, 'list'), (signal.SIGTERM, 'net')])
+def test_stopped(tmp_path, sig, where):
+    "It ends soon, says what is kept and how to go on, and leaves nothing half done"
+    async def slow(w, path, n):
+        await asyncio.sleep(.1)
+        return await steady(w, path, n)
+    with Server({'*': slow}) as s:
+        began = time.monotonic()
+        p = start(stopped, s.url(''), tmp_path, int(sig), 1, where)
+        err = p.communicate()[1]
+    assert time.monotonic()-began<15 and not (tmp_path/'.partial').exists()
+    n = sum(r['status']=='ok' for r in journal_rows(tmp_path/'journal.jsonl'))
+    assert 0<n<1000
+    if sig==signal.SIGTERM: assert p.returncode==143 and not err
+    else: assert p.returncode==1 and err.startswith(f'<Stopped. {n} of the addresses are done, and kept in') and 'goes on there' in err
+
 # ---- resume
 def start(code, *args):
     return subprocess.Popen([sys.executable, '-c', code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -342,9 +527,97 @@ def test_a_journal_from_a_stranger_cannot_point_outside(tmp_path):
         (tmp_path/'to').mkdir()
         line = dict(url=s.url('/1.jpg'), status='ok', file='../outside.jpg', bytes=len(jpeg))
         (tmp_path/'to'/'journal.jsonl').write_text(json.dumps(line)+'\n')
-        with pytest.raises(GenreError, match='leaves the folder'): read_journal(tmp_path/'to').files
+        assert len(read_journal(tmp_path/'to'))==0
         cat = fetch([s.url('/1.jpg')], tmp_path/'to')
     assert cat.df['file'][0].startswith('images/') and outside.read_bytes()==jpeg
+
+good_line = dict(url='http://x.invalid/1', label='horror', status='failed', reason='dns')
+bad_lines = [b'{"url": "http://x.invalid/2"}', b'[]', b'7', b'\xff\xfe', b'{"url": "http://x.invalid/2", "status": "ok", "label": "\0"}',
+    b'{"url": "http://x.invalid/2", "status": "failed", "x": '+b'['*100_000+b']'*100_000+b'}',
+    b'{"url": "http://x.invalid/2", "status": "failed", "x": '+b'['*90+b']'*90+b'}',
+    b'{"url": "http://x.invalid/2", "status": "failed", "bytes": '+b'9'*10_000+b'}', b'{"url": "http://x.invalid/2", "status": "failed", "x": "'+b'x'*(2<<20)+b'"}',
+    *(json.dumps({**good_line, **o}).encode() for o in (dict(url=None), dict(url=[]), dict(status=7), dict(status='great'), dict(label=[1]),
+        dict(label={}), dict(bytes=-1), dict(bytes='many'), dict(bytes=True), dict(bytes=float('nan')), dict(width=[1]), dict(http={}),
+        dict(reason=3), dict(file=7), dict(status='ok', file='../x.jpg'), dict(status='ok', file='/etc/passwd'), dict(status='ok', file='C:\\x'),
+        dict(status='ok', file='a/../../x'), dict(status='ok'), dict(rank=[]), {f'c{i}': 1 for i in range(300)}))]
+
+def test_a_line_from_a_stranger_costs_only_itself(tmp_path):
+    "Lines that lack a field or hold another type: counted, said, and nothing raw, in the first reading and in the run that goes on"
+    (tmp_path/'images').mkdir()
+    half = json.dumps({**good_line, 'url': 'http://x.invalid/3', 'title': 'a\ud800b', 'note\udfff': '\0', 'list': [dict(a='\ud800')]})
+    lines = [json.dumps(good_line).encode(), *bad_lines, half.encode(), b'x'*140_000]
+    (tmp_path/'journal.jsonl').write_bytes(b'\n'.join(lines)+b'\n')
+    with pytest.warns(UserWarning, match=f'{len(bad_lines)+1} of {len(bad_lines)+3} lines'): cat = read_journal(tmp_path)
+    assert cat.df['url'].str[-1].tolist()==['1','3'] and cat.df['title'][1]=='a\ufffdb'
+    back = read_catalog(cat.save(tmp_path/'catalog.csv'))
+    assert back.df['title'].tolist()==cat.df['title'].tolist() and '\0' not in back.to_csv()
+    (json.dumps(cat.df.to_dict('records'), ensure_ascii=False)).encode()
+    with pytest.warns(UserWarning): again = download_posters(['data:x'], tmp_path, progress=False)
+    assert again.df['reason'].tolist()==['scheme']
+
+def test_stored_without_its_size_is_fetched_again(tmp_path):
+    with Server({'*': steady}) as s:
+        row = json.loads((fetch([s.url('/1.jpg')], tmp_path), (tmp_path/'journal.jsonl').read_text())[1])
+        for bad in (dict(bytes=''), dict(bytes=None), dict(file='images/'+'0'*32+'.jpg'), dict(file='images')):
+            (tmp_path/'journal.jsonl').write_text(json.dumps({**row, **bad})+'\n')
+            before = s.hits['/1.jpg']
+            assert len(fetch([s.url('/1.jpg')], tmp_path).ok)==1 and s.hits['/1.jpg']==before+1
+
+def test_texts_that_no_file_can_hold(tmp_path):
+    "Half a surrogate and zero bytes in a list: the row is kept, can be written, and is known again"
+    odd = [dict(url='ftp://e.org/\ud800', label='a\udfffb', title='\0', **{'x\ud800': {('a', 1): 2}, 'n': 10**6000, 'settings': 'mine'})]
+    first = download_posters(odd, tmp_path, progress=False)
+    size = (tmp_path/'journal.jsonl').stat().st_size
+    again = download_posters(odd, tmp_path, progress=False)
+    assert first.df['label'].tolist()==['a\ufffdb'] and first.df['list_settings'].tolist()==['mine'] and again.hash==first.hash
+    assert (tmp_path/'journal.jsonl').stat().st_size==size
+    assert read_catalog(first.save(tmp_path/'c.csv')).hash==first.hash
+
+# ---- what a mistake has journalled does not bind the run that mends it
+def test_a_mended_setting(tmp_path):
+    "Failures that were due to a setting are tried again when it has changed, and only those; the same settings again ask for nothing"
+    async def page(w, path, n): return reply(b'', '404 Not Found') if path=='/gone.jpg' else reply(picture(int(path[1:-4])))
+    async def closed(w, path, n):
+        return reply(picture(9)) if 'X-Api-Key: right' in s.heads[path] else reply(b'', '403 Forbidden')
+    wrong = dict(min_pixels=10_000_000), dict(max_bytes=100), dict(max_pixels=100), dict(headers={'X-Api-Key': 'wrong'})
+    for i,bad in enumerate(wrong):
+        with Server({'*': closed if 'headers' in bad else page, '/gone.jpg': page}) as s:
+            urls,good = [s.url(f'/{o}.jpg') for o in ('1', '2', 'gone')], dict(headers={'X-Api-Key': 'right'}) if 'headers' in bad else {}
+            assert not len(fetch(urls, tmp_path/str(i), **bad).ok)
+            asked = s.hits.copy()
+            assert not len(fetch(urls, tmp_path/str(i), **bad).ok) and s.hits==asked
+            assert len(fetch(urls, tmp_path/str(i), **good).ok)==2 and s.hits['/1.jpg']==asked['/1.jpg']+1
+            assert s.hits['/gone.jpg']==asked['/gone.jpg']+('headers' in bad) # without a key some hosts say 404
+            asked = s.hits.copy()
+            assert len(fetch(urls, tmp_path/str(i), **good).ok)==2 and s.hits==asked
+
+def test_a_mended_private_address(tmp_path):
+    with Server({'*': steady}) as s:
+        assert download_posters([s.url('/1.jpg')], tmp_path, progress=False).df['reason'].tolist()==['private-address']
+        assert len(fetch([s.url('/1.jpg')], tmp_path).ok)==1
+
+def test_a_mended_size(tmp_path):
+    "Pictures that were shrunk too far come again; those that no setting touched do not"
+    async def big(w, path, n): return reply(picture(1, (300,450)) if path=='/big.jpg' else picture(2, (20,30)))
+    with Server({'*': big}) as s:
+        urls = [s.url('/big.jpg'), s.url('/small.jpg')]
+        def height(**kw): return fetch(urls, tmp_path, **kw).df['height'].tolist()
+        assert height(max_side=45)==height(max_side=45)==['45','30'] and sum(s.hits.values())==2
+        assert height(max_side=225)==['225','30'] and height()==height()==['450','30']
+        assert dict(s.hits)=={'/big.jpg': 3, '/small.jpg': 1}
+
+def test_mended_labels(tmp_path):
+    "The corrected list counts, in what comes back and in the journal; a further list does not take the first one's place"
+    with Server({'*': steady}) as s:
+        def rows(*pairs): return pd.DataFrame([dict(url=s.url(f'/{i}.jpg'), label=l) for i,l in pairs])
+        fetch(rows((1, ''), (2, '')), tmp_path)
+        with pytest.warns(UserWarning, match='2 rows of the journal'): fetch(rows((1, 'horor'), (2, 'drama')), tmp_path)
+        with pytest.warns(UserWarning, match="1 rows.*'horor'"): cat = fetch(rows((1, 'horror'), (2, 'drama')), tmp_path)
+        assert cat.df['label'].tolist()==['horror','drama'] and read_journal(tmp_path).classes==['drama','horror']
+        fetch(rows((2, 'comedy'), (3, 'comedy')), tmp_path)
+        assert sorted(read_journal(tmp_path).ok.df['label'])==['comedy','comedy','drama','horror']
+        with pytest.warns(UserWarning, match='3 rows'): fetch(rows((1, 'horor'), (2, 'comedy'), (3, 'x')), tmp_path) # and back
+        assert sorted(read_journal(tmp_path).ok.df['label'])==['comedy','horor','x']
 
 # ---- identity
 def test_a_row_keeps_its_identity(tmp_path):
@@ -461,10 +734,21 @@ def test_labels_order_and_further_columns(tmp_path):
     assert cat.df['title'].tolist() == ['Ünï "x"\n', '=1+1', ''] and cat.df['file'][0]==cat.df['file'][2]
     assert len(read_journal(tmp_path)) == 4
 
-@pytest.mark.parametrize('bad', ['nothing.csv', 'html.csv'])
+@pytest.mark.parametrize('bad', ['nothing.csv', 'endless.csv', 'twice.csv'])
 def test_lists_that_cannot_be_read(tmp_path, bad):
-    (tmp_path/'html.csv').write_text('url,label\n"' + 'x'*200_000 + '",a\n')
+    (tmp_path/'endless.csv').write_text('url,label\n"https://e.org/1.jpg,a\nhttps://e.org/2.jpg,b\n')
+    (tmp_path/'twice.csv').write_text('url,label,Label\nhttps://e.org/1.jpg,a,b\n')
     with pytest.raises(GenreError): download_posters(tmp_path/bad, tmp_path/'to', progress=False)
+
+@pytest.mark.parametrize('line', ['x'*140_000, '"'+'x'*140_000+'"', 'ftp://e.org/\0', '"half', 'https://a b/', ','*140_000])
+def test_a_line_that_is_no_address_costs_only_itself(tmp_path, line):
+    "In a text file and under a header of any form, read whole or streamed"
+    for name,head,row in (('l.txt', '', '{}'), ('l.csv', 'url,label\n', '{},a'), ('m.csv', 'Title;Poster\n', 'x;{}')):
+        if line=='"half' and head: continue # a quote that never ends is an error with its line
+        (tmp_path/name).write_text(head+'\n'.join(row.format(o) for o in ('ftp://e.org/1', line, 'ftp://e.org/2'))+'\n')
+        df = download_posters(tmp_path/name, tmp_path/f'to_{name}', progress=False).df
+        assert [u for u in df['url'] if u.startswith('ftp://e.org/') and u[-1] in '12']==['ftp://e.org/1', 'ftp://e.org/2']
+        assert len(df)==3-(line==','*140_000 and not head) and set(df['reason'])<={'scheme','bad-url'}
 
 def test_text_lists(tmp_path):
     (tmp_path/'l.txt').write_bytes('\ufeffftp://e.org/1\r\n\r\n  ftp://e.org/2,b \n'.encode())
@@ -480,10 +764,29 @@ def test_connections_to_one_host(tmp_path):
     assert s.most == 3
 
 def test_a_host_that_only_says_429(tmp_path):
-    with Server({'*': reply(b'', '429 Too Many', 'Retry-After: 3600')}) as s:
+    "What was asked too often is rate-limited; what was not asked after five pauses is left for another run"
+    with Server({'*': reply(b'', '429 Too Many')}) as s:
         start = time.monotonic()
         cat = fetch([s.url(f'/{i}.jpg') for i in range(300)], tmp_path, timeout=.5, per_host=8)
-    assert set(cat.df['reason']) == {'rate-limited'} and sum(s.hits.values()) <= 5*8 and 1.5 < time.monotonic()-start < 10
+    counts = Counter(cat.df['reason'])
+    assert set(counts) == {'rate-limited', 'postponed'} and counts['postponed']>200
+    assert sum(s.hits.values()) <= 5*8 and 1.5 < time.monotonic()-start < 10
+
+def test_a_host_that_wants_an_hour_is_left_alone(tmp_path):
+    gone = email.utils.formatdate(time.time()+3600)
+    for i,wait in enumerate(('3600', '9'*4000, gone)):
+        with Server({'*': reply(b'', '429 Too Many', f'Retry-After: {wait}')}) as s, Server({'*': steady}) as other:
+            urls = [s.url(f'/{i}.jpg') for i in range(300)] + [other.url('/1.jpg')]
+            start = time.monotonic()
+            cat = fetch(urls, tmp_path/str(i), per_host=8)
+            assert Counter(cat.df['reason'])=={'postponed': 300, '': 1} and sum(s.hits.values())<=8 and time.monotonic()-start<5
+            s.routes = {'*': steady} # the hour is over: no option is needed
+            assert len(fetch(urls, tmp_path/str(i), per_host=8).ok)==301 and sum(other.hits.values())==1
+
+@pytest.mark.parametrize('wait', ['-5', 'soon', '\xb2', '1e9', 'Mon, ', '', '0'])
+def test_a_pause_that_means_nothing(tmp_path, wait):
+    async def once(w, path, n): return reply(jpeg) if n>1 else reply(b'', '503 Busy', f'Retry-After: {wait}')
+    with Server({'*': once}) as s: assert len(fetch([s.url('/a')], tmp_path).ok)==1 and s.hits['/a']==2
 
 def test_retry_after_holds_for_the_whole_host(tmp_path):
     times = []

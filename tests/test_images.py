@@ -1,8 +1,8 @@
 "Pictures of strangers: a bad one breaks only itself, what stands around a picture never costs it, and decoding ends"
-import io, os, struct, subprocess, sys, threading, time, warnings, zlib
+import io, os, struct, subprocess, sys, time, warnings, zlib
 from functools import cache
 import numpy as np, pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, __version__ as pil_version
 from PIL.PngImagePlugin import PngInfo
 from genre_fastai import images
 from genre_fastai.core import GenreError
@@ -58,7 +58,7 @@ def test_an_odd_entry_beside_the_orientation(name, fmt):
 
 @pytest.mark.parametrize('block', [b'', b'Exif\0\0', b'Exif\0\0II*\0', b'Exif\0\0II*\0\xff\xff\xff\xff', b'Exif\0\0II*\0\x08\0\0\0\xff\xff', b'Exif\0\0XX*\0\x08\0\0\0',
     exif(0x011a, 3, b'', turn=9), exif(0x011a, 3, b'', turn=0), exif(0x011a, 3, b'', turn=0xffffffff, turn_type=9), exif(0x011a, 3, b'', turn_type=2), exif(0x011a, 3, b'', turn_type=5),
-    exif(0x011a, 3, b'', turn=0x7fc00000, turn_type=11), b'Exif\0\0' + os.urandom(300), b'\0'*65_000], ids=str)
+    exif(0x011a, 3, b'', turn=0x7fc00000, turn_type=11), b'Exif\0\0' + bytes(i*37%256 for i in range(300)), b'\0'*65_000], ids=lambda b: str(zlib.crc32(b)))
 @pytest.mark.parametrize('fmt', ['JPEG','WEBP'])
 def test_exif_that_makes_no_sense_turns_nothing(block, fmt):
     for a in every_way(enc(pic(), fmt, exif=block)): assert a.shape[0]>a.shape[1]
@@ -71,9 +71,11 @@ def test_pictures_are_turned_as_pillow_does_it(fmt, turn):
     e[0x0112] = turn
     data = enc(pic(), fmt, exif=e.tobytes())
     plain = Image.open(io.BytesIO(data))
-    plain.load() # a TIFF is turned by this
-    assert np.array_equal(upright_rgb(decode(data, None)), ImageOps.exif_transpose(plain).convert('RGB'))
-    assert upright_rgb(Image.open(io.BytesIO(data))).size==upright_rgb(decode(data, None)).size
+    if fmt=='TIFF': plain.load() # turns it
+    else: plain = ImageOps.exif_transpose(plain)
+    assert np.array_equal(upright_rgb(decode(data, None)), plain.convert('RGB'))
+    if fmt!='TIFF' or int(pil_version.split('.')[0])>=12: # older ones turn a TIFF and say that it has to be turned
+        assert upright_rgb(Image.open(io.BytesIO(data))).size==upright_rgb(decode(data, None)).size
 
 def chunk(name, body, crc=None): return struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(name+body) if crc is None else crc)
 def segment(marker, body): return b'\xff' + bytes([marker]) + struct.pack('>H', len(body)+2) + body
@@ -162,7 +164,7 @@ def test_kinds():
 
 def test_what_is_not_read_is_named():
     assert reason(b'\0\0\0\x18ftypheic\0\0\0\0mif1heic'+bytes(99), formats=web_formats)=='heic' and 'genre_fastai[heif]' in image_reasons['heic']
-    assert [reason(b) for b in (b'8BPS\0\1'+bytes(99), b'\xff\x0a'+bytes(99), enc(pic().convert('1'), 'TIFF', compression='group4'), enc(pic(), 'TIFF', big_tiff=True))]==['unsupported']*4
+    assert [reason(b) for b in (b'8BPS\0\1'+bytes(99), b'\xff\x0a'+bytes(99), enc(pic().convert('1'), 'TIFF', compression='group4'), b'II+\0\x08\0\0\0'+bytes(99))]==['unsupported']*4
     assert reason(enc(pic(), 'TIFF'), formats=web_formats)==reason(enc(pic(), 'JPEG2000'), formats=web_formats)=='unsupported'
     assert [reason(enc(pic(), f)) for f in ('PPM','TGA','PCX')]==['not-image']*3
 
@@ -292,7 +294,7 @@ def test_files_that_are_none(tmp_path):
 # --- what was right stays as it was
 
 @pytest.mark.parametrize('data', [enc(pic()), enc(pic().convert('CMYK')), enc(pic(), progressive=True, comment='x'), enc(pic(), 'PNG'), enc(pic().convert('P'), 'PNG', transparency=3), enc(pic().convert('LA'), 'PNG'),
-    enc(pic(), 'GIF'), enc(pic(), 'GIF', **moving), enc(pic(), 'WEBP', **moving), enc(pic(), 'TIFF', compression='tiff_lzw'), enc(pic(), 'BMP'), enc(pic(), 'MPO', **moving)], ids=str)
+    enc(pic(), 'GIF'), enc(pic(), 'GIF', **moving), enc(pic(), 'WEBP', **moving), enc(pic(), 'TIFF', compression='tiff_lzw'), enc(pic(), 'BMP')], ids=lambda b: f'{image_kind(b)} {len(b)}')
 def test_pixels_are_those_of_pillow(data):
     plain = Image.open(io.BytesIO(data))
     plain.load()

@@ -186,9 +186,21 @@ def test_pages(posters, tmp_path):
     rep = Report('<script>1</script>', '\x1b[2J').add('<img src=x onerror=1>', '<script>', plot, interp.most_confused(), card, posters)
     assert '<img src=x onerror=1>' in check_html(rep.save(tmp_path/'r.html').read_text())
 
+def test_folders_are_names_too(tmp_path):
+    "A folder called like a tag or like a template"
+    from genre_fastai.experiments import Experiments, grid
+    from genre_fastai.vision.tensors import TensorFile
+    for name in ('<script>alert(1)<', '{x}', '{0}', '%s'):
+        (tmp_path/name).mkdir()
+        check_html(raw(dict(file=['a.jpg'], label=['a']), tmp_path/name)._repr_html_())
+        runs = Experiments(tmp_path/name/'e.csv').run(grid(range(1), data=['$a$ b$','<b>']), lambda **_: dict(accuracy=.5, n_test=10), show=None)
+        check_html(runs._repr_html_()), check_svg(Plot(runs.plot('data', 'data')))
+        (tmp_path/name/'m.safetensors').write_bytes(b'x'*99)
+        with pytest.raises(GenreError, match='not a whole'): TensorFile(tmp_path/name/'m.safetensors')
+
 def test_no_formulas_in_a_notebook(posters):
     "Jupyter takes what stands between two dollars for a formula, but not below an element of this class"
-    for o in (posters.card(), Report('r').add('$a$ b$', '$a$ b$')): assert 'mathjax_ignore' in o._repr_html_().split('$')[0]
+    for o in (posters, posters.card(), Report('r').add('$a$ b$', '$a$ b$')): assert 'mathjax_ignore' in o._repr_html_().split('$')[0]
     assert 'mathjax_ignore' in to_html(pd.DataFrame(dict(a=['$a$ b$'])))
 
 @pytest.mark.parametrize('kind', ['txt','md'])

@@ -82,6 +82,7 @@ def find_images(
 def _no_images(folder, left):
     hint = 'Put each class into a folder of its own, as in horror/1.jpg.'
     if (folder/'journal.jsonl').is_file(): hint = 'It holds a download journal: give that file instead.'
+    if 'links that lead nowhere' in left: hint = 'Fetch what the links stand for first (git annex get, dvc pull).'
     if 'links to folders' in left:
         hint = 'Links to folders are not followed: copy the folder with what they lead to (cp -rL FOLDER COPY), and give the copy.'
     return GenreError(f'There are no images in {folder}{f" ({_counted(left)})" if left else ""}. {hint}')
@@ -106,15 +107,12 @@ def _split_folders(folder, tops):
         'Keep one layout: class folders, or class folders below each split.')
 
 def _folder_labels(names, folder):
-    "Labels from the names of folders; those that look the same are one, and a name such as `None` is said"
+    "Labels from the names of folders; those that look the same are one"
     labels = [clean_label(o) for o in names]
     if same := same_labels([[o] for o in labels]):
         some = ', '.join(f'{o!r} ({labels.count(o)} rows) is {same[o]!r}' for o in list(same)[:5])
         warnings.warn(f'{folder}: folders whose names only differ in case or in characters that look the same are one class: {some}.',
             TableWarning)
-    if odd := sorted({o for o in labels if is_unknown(o)}):
-        warnings.warn(f'{folder}: the folder {odd[0]!r} ({labels.count(odd[0])} rows) is a class. Where it holds posters of which nothing '
-            'is known, take it out.', TableWarning)
     return [same.get(o, o) for o in labels]
 
 def _check_links(folder, files):
@@ -240,9 +238,20 @@ def _drop_repeats(cat, source):
         j = first.setdefault(f, i)
         if set(targets[i])!=set(targets[j]):
             raise GenreError(f'{source}: row {j+1} and row {i+1} name the same file {f} with the labels {"|".join(targets[j])} '
-                f'and {"|".join(targets[i])}. Keep one of them.')
+                f'and {"|".join(targets[i])}. Keep one of them; where both are right, write one row with both in `labels`, and | between.')
         if i!=j: again.append(i)
     return cat.drop_rows(cat.df.index.isin(again), 'duplicate row: the file is listed above') if again else cat
+
+def _warn_odd(cat, source):
+    "Say which classes may be none, or the same: where a catalog has them already, they stay"
+    n = Counter(o for t in cat.ok.targets for o in t)
+    if odd := [o for o in n if is_unknown(o)]:
+        warnings.warn(f'{source}: {odd[0]!r} ({n[odd[0]]} rows) is a class. Where it says that nothing is known, take these rows out.',
+            TableWarning)
+    if same := same_labels([[o]*k for o,k in n.items()]):
+        a,b = next(iter(same.items()))
+        warnings.warn(f'{source}: {a!r} ({n[a]} rows) and {b!r} ({n[b]} rows) are two classes, and look the same. Relabel one of them '
+            'where they are meant to be one.', TableWarning)
 
 def check_labels(
     cat, # Catalog to check
@@ -253,6 +262,7 @@ def check_labels(
     cat = _clean_labels(cat, source)
     if classes is not None: _check_known(cat := _as_known(cat, source, list(classes)), source, classes)
     cat = _drop_repeats(cat, source)
+    _warn_odd(cat, source)
     if len(cat.classes)==1: warnings.warn(f'{source} has the single class {cat.classes[0]!r}: a classifier needs two or more.')
     return cat
 
@@ -278,6 +288,7 @@ def catalog_from(
     label_form=None, # How several labels stand in a cell, a key of `label_forms`; found out if None
 )->Catalog:
     "The catalog of a folder or table; `GenreError` where there is nothing to read, or a label is missing or unknown"
+    if isinstance(source, Catalog): return check_labels(source, 'The catalog', classes)
     if isinstance(source, (pd.DataFrame, list, dict)):
         return check_labels(table_catalog(source, '.' if path is None else path, 'The table', label_form), 'The table', classes)
     source = Path(source)

@@ -119,7 +119,7 @@ class _Meter(ResponseHandler):
     "A connection of aiohttp that counts"
     def __init__(self, pool, loop):
         super().__init__(loop=loop)
-        self.pool,self.seen,self.headed = pool,0,False
+        self.pool,self.seen,self.body,self.fault = pool,0,None,None
     @property
     def should_close(self): return super().should_close or self.pool.open>self.pool.keep
     def connection_made(self, transport):
@@ -128,17 +128,24 @@ class _Meter(ResponseHandler):
     def connection_lost(self, exc):
         self.pool.open -= 1
         super().connection_lost(exc)
+        if self.fault and self.body is not None and not self.body.is_eof(): self.body.set_exception(self.fault)
     def set_response_params(self, **kw): # a new request on this connection
-        self.seen,self.headed = 0,False
+        self.seen,self.body,self.fault = 0,None,None
         super().set_response_params(**kw)
     def feed_data(self, data, *args): # a head was read: (message, body)
-        self.headed = self.headed or not 100<=data[0].code<200 or data[0].code==101
+        if self.body is not None: return self.end('http-error') # one request has one answer
+        if not 100<=data[0].code<200 or data[0].code==101: self.body = data[1]
         super().feed_data(data, *args)
     def data_received(self, data):
         self.seen += len(data)
         super().data_received(data)
-        if self.headed and self.seen<=self.pool.most or self.seen<=65536: return
-        self.set_exception(TooMuch('too-large' if self.headed else 'http-error'))
+        if self.seen>(65536 if self.body is None else self.pool.most): self.end('http-error' if self.body is None else 'too-large')
+        elif self.body is not None and self.exception() is not None: self.end('http-error') # what cannot be parsed has no end
+    def end(self, reason):
+        if self.fault is None:
+            self.fault = TooMuch(reason)
+            if self.body is None: self.set_exception(self.fault)
+            elif not self.body.is_eof(): self.body.set_exception(self.fault)
         if self.transport: self.transport.abort()
 
 # %% ../../nbs/33_collect.net.ipynb #b202e68c

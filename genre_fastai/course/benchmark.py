@@ -190,7 +190,8 @@ def _set_panels(df, figsize, **kw):
     parts = [(ax,g) for ax,(_,g) in zip(axs[0], df.groupby('data', sort=False))]
     for ax,g in parts:
         ax.axhline(g['baseline'].iloc[0], ls='--', color='grey', lw=1)
-        ax.set(title=set_name(g['data'].iloc[0]), ylim=(0,1))
+        ax.set_title(plot_text(set_name(g['data'].iloc[0])), **text_style())
+        ax.set(ylim=(0,1))
         ax.spines[['top','right']].set_visible(False)
     return fig, parts
 

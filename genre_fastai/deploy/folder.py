@@ -50,10 +50,11 @@ def model_config(
     net,last = run.pretrained, run.history[-1] if run.history else {}
     valid = run.valid or {k:v for k,v in last.items() if k not in ('epoch','time','frozen')}
     history = [{k:v for k,v in h.items() if k!='time'} for h in run.history]
+    catalog = cat.hash if len(cat) else run.settings.get('catalog', '') # exported loaders have no rows
     return dict(format=2, arch=net.arch, linear=run.linear, head=run.head, weights=net.weights,
         stats=[list(map(float, o)) for o in net.stats], vocab=[str(o) for o in learn.dls.vocab], multi=cat.multi,
         size=list(size), method=method, device=learn.dls.device.type,
-        catalog=cat.hash, rows=cat.df['split'].value_counts().to_dict(), recipe=run.recipe, settings=run.settings, kept=run.kept,
+        catalog=catalog, rows=cat.df['split'].value_counts().to_dict(), recipe=run.recipe, settings=run.settings, kept=run.kept,
         seconds=round(run.seconds, 1), valid=valid, history=history, versions=_versions(), **extra)
 
 # %% ../../nbs/85_deploy.folder.ipynb #5b5122cf

@@ -43,7 +43,9 @@ def fit(self:LinearProbe,
     self.scaler = StandardScaler().fit(X) if self.scale else None
     Z = self.scaler.transform(X) if self.scale else X
     solve = lambda y: _logistic(self.C).fit(Z, y) if y.min()<y.max() else None # nothing to solve where all rows agree
-    self.models = [solve(y) for y in self.Y.T.astype(int)] if self.multi else [solve(self.Y.argmax(1))]
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'The number of unique classes') # few rows of many classes are no regression
+        self.models = [solve(y) for y in self.Y.T.astype(int)] if self.multi else [solve(self.Y.argmax(1))]
     return self
 
 # %% ../../nbs/51_features.probe.ipynb #3ae701c5

@@ -219,6 +219,9 @@ def _is_checkpoint(o):
     if not isinstance(o, dict) or type(o.get('format')) is not int or o['format']!=2: return False
     if not all(isinstance(o.get(k), t) for k,t in _parts.items()) or not 0<=o['stage']<=1 or not 0<=o['epoch']: return False
     if not all(isinstance(h, dict) and all(isinstance(k, str) for k in h) for h in o['history']): return False
+    lr = o.get('lr', '')
+    if not (lr is None or isinstance(lr, (int,float)) and 0<lr<1e6): return False
+    if len(o['smooth'])!=2 or not isinstance(o['smooth'][0], float) or not isinstance(o['smooth'][1], int): return False
     return all(isinstance(v, str) for v in o['run'].values()) and is_plain_state(o['model'])
 
 def read_checkpoint(

@@ -326,7 +326,11 @@ def show_batch(self:PosterDL,
 ):
     "Show posters with their labels and, with `film`, the names of the films"
     grid = {k:v for k,v in dict(nrows=nrows, ncols=ncols, figsize=figsize).items() if v}
-    if not film or not show: return TfmdDL.show_batch(self, b, max_n, ctxs=ctxs, show=show, unique=unique, **kwargs, **grid)
+    if not show: return TfmdDL.show_batch(self, b, max_n, show=False, unique=unique)
+    if not film:
+        TfmdDL.show_batch(self, b, max_n, ctxs=ctxs, unique=unique, **kwargs, **grid)
+        for ax in plt.gcf().axes if ctxs is None else ctxs: ax.title.set_parse_math(False)
+        return
     if b is not None: raise GenreError('A batch alone does not say which films it holds. Call show_batch(film=True) without `b`.')
     if unique: raise GenreError('`unique` shows one poster many times: leave `film` out.')
     b = self.one_batch()
@@ -334,6 +338,20 @@ def show_batch(self:PosterDL,
     if ctxs is None: ctxs = get_grid(len(rows), nrows=nrows, ncols=ncols, figsize=figsize)
     TfmdDL.show_batch(self, b, len(rows), ctxs=ctxs, **kwargs)
     _add_films(ctxs, rows)
+
+@patch
+def show_results(self:PosterDL,
+    b, # Batch
+    out, # What was predicted for it
+    max_n:int=9, # How many posters
+    ctxs=None, # Axes
+    show:bool=True, # Display them? Else what would be shown is returned
+    **kwargs
+):
+    "Show posters with label and prediction"
+    res = TfmdDL.show_results(self, b, out, max_n, ctxs=ctxs, show=show, **kwargs)
+    if not show: return res
+    for ax in plt.gcf().axes if ctxs is None else ctxs: ax.title.set_parse_math(False) # no name is a formula
 
 # %% ../../nbs/44_vision.data.ipynb #5f5fb499
 def image_dl(

@@ -84,14 +84,14 @@ def _places(table, size):
 # %% ../../nbs/39_vision.tensors.ipynb #1660be6a
 def _header(f, size, path):
     "The checked header of an open `.safetensors` file, and where its tensors begin"
-    no = f'{path} is not a whole .safetensors file ({{}}). Copy or fetch it again.'
+    no = lambda why: GenreError(f'{path} is not a whole .safetensors file ({why}). Copy or fetch it again.') # a path may hold braces
     n = int.from_bytes(f.read(8), 'little') if size>=8 else 0
-    if not 2<=n<=min(size-8, _most_header): raise GenreError(no.format('its header has an impossible length'))
+    if not 2<=n<=min(size-8, _most_header): raise no('its header has an impossible length')
     table = read_json(f.read(n), f'The header of {path}')
     table.pop('__metadata__', None)
     if bad := next(((k,why) for k,o in table.items() if (why := _why_not(o))), None):
-        raise GenreError(no.format(f'of the tensor {short_repr(bad[0])}, {bad[1]}'))
-    if not _places(table, size-8-n): raise GenreError(no.format('its tensors do not fill it exactly'))
+        raise no(f'of the tensor {short_repr(bad[0])}, {bad[1]}')
+    if not _places(table, size-8-n): raise no('its tensors do not fill it exactly')
     return table, 8+n
 
 def machine_memory()->int: # Bytes
