@@ -128,8 +128,11 @@ def _command(
 def _usage(e):
     "A mistake in the words of a command line; its exit code"
     if type(e).__name__=='NoArgsIsHelpError': return print(e.format_message()) or 0
-    name = e.ctx.command_path if getattr(e, 'ctx', None) else 'genre-fastai'
-    return _say(f'{name}: {e.format_message().rstrip(".")}. See `{name} --help`.', e.exit_code)
+    said,ctx = e.format_message().rstrip('.?'), getattr(e, 'ctx', None)
+    name = ctx.command_path if ctx else 'genre-fastai'
+    if (m := re.match("No such command '(.*)'$", said)) and (near := difflib.get_close_matches(m[1], ctx.command.commands, 1)):
+        said += f". Did you mean '{near[0]}'" # an older typer does not say it
+    return _say(f'{name}: {said}{"?" if "you mean" in said else "."} See `{name} --help`.', e.exit_code)
 
 def _run(args):
     "The exit code of a command line"

@@ -173,7 +173,8 @@ def json_lines(
                 bad,first = bad+1, first or f'line {i}: {why}'
                 continue
             good += 1
-            yield {sys.intern(well_formed(k)): well_formed(v) if type(v) is str else v for k,v in row.items()}
+            safe = b'\\u' not in line and b'\xed' not in line # no escape, and no half surrogate in UTF-8
+            yield row if safe else {well_formed(k): well_formed(v) if type(v) is str else v for k,v in row.items()}
     if good and bad: warnings.warn(f'{path}: {bad} of {good+bad} lines could not be read and are passed over (the first is {first}).')
 
 # %% ../nbs/00_core.ipynb #9c6d25db

@@ -1,7 +1,7 @@
 "What the docs of fastai, chapter 2 of its book and its course call on a Learner, its DataLoaders and its interpretation works on ours, with the same arguments"
 import inspect, subprocess, sys
 from types import SimpleNamespace
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 import fastai.vision.all as fastai
 from fastai.vision.all import (CSVLogger, ClassificationInterpretation, DataLoaders, EarlyStoppingCallback, GradientAccumulation, GradientClip, Image, Learner, MixUp, Path, PILImage,
     ProgressCallback, RandomResizedCrop, ReduceLROnPlateau, Resize, SaveModelCallback, ShortEpochCallback, TensorImage, TfmdDL, get_c, get_image_files, image2tensor, load_learner, noop,

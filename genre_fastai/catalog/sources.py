@@ -108,12 +108,11 @@ def _split_folders(folder, tops):
 
 def _folder_labels(names, folder):
     "Labels from the names of folders; those that look the same are one"
-    labels = [clean_label(o) for o in names]
-    if same := same_labels([[o] for o in labels]):
-        some = ', '.join(f'{o!r} ({labels.count(o)} rows) is {same[o]!r}' for o in list(same)[:5])
+    if same := same_labels([[o] for o in names]):
+        some = ', '.join(f'{ascii(o)} ({names.count(o)} rows) and {ascii(same[o])}' for o in list(same)[:5])
         warnings.warn(f'{folder}: folders whose names only differ in case or in characters that look the same are one class: {some}.',
             TableWarning)
-    return [same.get(o, o) for o in labels]
+    return [clean_label(same.get(o, o)) for o in names]
 
 def _check_links(folder, files):
     "A `GenreError` where all pictures are links that lead outside"
@@ -152,13 +151,15 @@ _texts,_counts = 'final_url reason sha256 format mode time file'.split(), 'http 
 
 def _line_fault(row):
     "What makes a line none of a journal, '' where it is one"
-    has = lambda c, *kinds: (v := row.get(c)) is None or isinstance(v, kinds)
-    count = lambda v: v in ('', None) or type(v) is int and 0<=v<1<<53 or isinstance(v, str) and v.isascii() and v.isdigit() and len(v)<16
-    if not isinstance(row.get('url'), str): return 'no `url`'
+    if type(row.get('url')) is not str: return 'no `url`'
     if row.get('status') not in ('ok','failed','dropped'): return 'no `status`'
-    if not all(has(c, str) for c in _texts): return 'a number or list where a text belongs'
-    if not (has('label', str, int, float) and has('rank', str, int, float)): return 'a list as label or rank'
-    if not all(count(row.get(c)) for c in _counts): return 'a text or list where a number belongs'
+    for c in _texts:
+        if type(row.get(c, '')) is not str and row[c] is not None: return f'`{c}` is no text'
+    for c in _counts:
+        v = row.get(c)
+        if type(v) is int and 0<=v<1<<53 or v is None or v=='': continue
+        if type(v) is not str or not re.fullmatch('[0-9]{1,15}', v): return f'`{c}` is no number'
+    if isinstance(row.get('label'), (list,dict)) or isinstance(row.get('rank'), (list,dict)): return 'a list as label or rank'
     if len(row)>200: return 'more than 200 columns'
     return '' if row['status']!='ok' or stays_inside(row.get('file') or '') else 'no `file` in this folder'
 

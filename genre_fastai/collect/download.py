@@ -96,10 +96,16 @@ def _write(self:ImageFolder, path, data):
 # %% ../../nbs/34_collect.download.ipynb #11ba80d6
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
+def _plain(v):
+    "A value that JSON can hold, or its text, or the name of its type"
+    for o in (lambda: v, lambda: str(v)[:2000]):
+        with contextlib.suppress(TypeError, ValueError, RecursionError): return o() if _encode(o()) else ''
+    return type(v).__name__
+
 def _line(row):
-    "A row as JSON; a value that JSON cannot hold goes as text"
+    "A row as JSON"
     try: return _encode(row)
-    except (TypeError, ValueError, RecursionError): return _encode({k: v if type(v) in (str,int,float) else f'{v!s:.2000}' for k,v in row.items()})
+    except (TypeError, ValueError, RecursionError): return _encode({k: _plain(v) for k,v in row.items()})
 
 class DownloadJournal:
     "The append-only journal of a folder, locked while it is open"
@@ -234,7 +240,8 @@ class Downloader:
         self.folder = ImageFolder(dest, max_pixels, min_pixels, max_side=max_side, quality=quality, rgb=rgb, first_frame=first_frame)
         self.journal,self.hosts,self.left = DownloadJournal(dest), weakref.WeakValueDictionary(), set()
         self.asked,self.places = {},itertools.count() # the place in the list of each address asked for; -1 for what only the journal knows
-        self.known,self.urls = set(),set() # addresses that the journal knew, and that were asked for, whatever their labels
+        self.known,self.urls = set(),set() # addresses that the journal knew, and those of them that were asked for, whatever their labels
+        self.live = set() # rows of the journal that nobody has asked for
         self.counts,self.error,self.main,self.pool = Counter(),None,None,None
         self.spare,self.names,self.writers,self.lacked,self.done = 1000, 32, os.cpu_count(), 0, threading.Event()
 
@@ -441,18 +448,29 @@ def _resume(self:Downloader, retry_failed):
     for row in journal_rows(self.journal.path):
         k = _key(row['url'], row.get('label'))
         self.known.add(_key(row['url'], ''))
+        if row['status']!='dropped': self.live.add(k)
+        else: self.live.discard(k)
         if self._settled(row, retry_failed): self.asked[k] = -1
         else: self.asked.pop(k, None)
 
 @patch
+def _piece(self:Downloader, rows):
+    "Up to 256 rows; fewer where they come slowly, or the run is to end"
+    start = time.monotonic()
+    for row in itertools.islice(rows, 256):
+        yield row
+        if self.error or time.monotonic()-start>.2: return
+
+@patch
 def _plan(self:Downloader, rows):
     "The next piece of the list as (address or `Refused`, row), without what is settled; None at its end"
-    piece,out = list(itertools.islice(rows, 256)), []
+    piece,out = list(self._piece(rows)), []
     for row in piece:
         raw = str(row.get('url', ''))
         row = dict(row, url=redact(raw), label=as_text(row.get('label', '')))
         k = _key(row['url'], row['label'])
-        if (u := _key(row['url'], '')) in self.known: self.urls.add(u)
+        if self.known and (u := _key(row['url'], '')) in self.known: self.urls.add(u)
+        self.live.discard(k)
         old = self.asked.get(k)
         if old is None or old<0: self.asked[k] = next(self.places)
         if old is not None: self.counts['before' if old<0 else 'repeated'] += 1
@@ -507,14 +525,10 @@ async def _run(self:Downloader, rows):
 @patch
 def _relabel(self:Downloader):
     "Drop the rows whose addresses stand in the list under other labels, where the list has every address of the journal"
-    if not self.known or self.urls!=self.known: return
-    left = {}
-    for row in journal_rows(self.journal.path):
-        k = _key(row['url'], row.get('label'))
-        if row['status']!='dropped' and self.asked.get(k, -1)<0: left[k] = row
-        else: left.pop(k, None)
+    if not self.live or self.urls!=self.known: return
+    rows = ((_key(o['url'], o.get('label')), o) for o in journal_rows(self.journal.path))
+    left = {k:o for k,o in rows if k in self.live}
     for row in left.values(): self.journal.write({**row, 'status': 'dropped', 'reason': 'relabelled'})
-    if not left: return
     labels = ', '.join(sorted({repr(as_text(o.get('label'))) for o in left.values()})[:5])
     warnings.warn(f'{len(left)} rows of the journal stand in this list under another label than {labels}, and are dropped from it: '
         'the list asks for every address of the journal, so it counts as its newer state.', UrlWarning)

@@ -67,7 +67,7 @@ def parse_url(
     if scheme.lower() not in ('http','https'): raise Refused('scheme')
     try:
         u = URL(url, encoded=bool(re.fullmatch(r'[!-~]+', url)))
-        if u.raw_host and u.port and len(url)<=8000: return u
+        if u.raw_host and u.port and len(url)<=8000 and not re.search(r'\s|%20', u.raw_host): return u
     except ValueError: pass
     raise Refused('bad-url')
 

@@ -20,6 +20,7 @@ from ..images import BadImage, decode, read_bytes, upright_rgb
 from ..catalog.core import *
 from ..predictions import *
 from ..vision.tensors import *
+from ..vision.arguments import *
 from ..vision.weights import arch_name, is_timm
 from ..vision.models import *
 from ..vision.augment import *
@@ -98,10 +99,13 @@ def _is_text(v, most=1000):
 
 def _is_number(v, low, high): return type(v) in (int, float) and low<=v<=high # False for NaN
 def _is_three(v, low, high): return isinstance(v, list) and len(v)==3 and all(_is_number(o, low, high) for o in v)
+
+# %% ../../nbs/85_deploy.folder.ipynb #ac456e8c
 def _is_vocab(v): return isinstance(v, list) and 2<=len(v)<=20_000 and all(map(_is_text, v)) and len(set(v))==len(v)
 def _is_size(v): return isinstance(v, list) and len(v)==2 and all(type(o) is int and 8<=o<=4096 for o in v)
 def _is_stats(v): return isinstance(v, list) and len(v)==2 and _is_three(v[0], -1e3, 1e3) and _is_three(v[1], 1e-3, 1e3)
 
+# %% ../../nbs/85_deploy.folder.ipynb #7a81fd50
 def _is_head(v):
     "What `add_head` takes, as far as it decides the tensors of a head"
     flags = 'concat_pool pool first_bn bn_final lin_first'.split()
@@ -350,6 +354,7 @@ def _files(files):
             'Give paths; a Learner predicts pictures in memory.')
     return files.map(Path)
 
+# %% ../../nbs/85_deploy.folder.ipynb #3ed5e8a4
 @patch
 def predict(self:Predictor,
     files, # One image file, or several

@@ -17,7 +17,7 @@ from fastai.vision.all import *
 from filelock import FileLock, Timeout
 from ..core import *
 from ..vision.tensors import *
-from ..vision.data import *
+from ..vision.arguments import *
 from .callbacks import *
 
 # %% ../../nbs/61_train.checkpoint.ipynb #79cee86c
@@ -282,6 +282,7 @@ def after_epoch(self:Checkpoint):
         raise GenreError(f'The checkpoint {self.path} could not be written ({e}). '
             'Make room on that disk and go on with `resume=True` (--resume).') from e
 
+# %% ../../nbs/61_train.checkpoint.ipynb #ade9010a
 def _put_back(s, learn):
     "What a checkpoint holds, into a learner"
     learn.model.load_state_dict(s['model'])

@@ -16,6 +16,7 @@ from ..images import BadImage
 from ..catalog.core import *
 from ..predictions import *
 from ..vision.tensors import short_repr
+from ..vision.arguments import *
 from ..vision.weights import *
 from ..vision.models import *
 from ..vision.augment import poster_size
@@ -139,6 +140,7 @@ def _recorder_kept(learn):
     finally:
         if rec: rec.__dict__.update(was)
 
+# %% ../../nbs/63_train.learner.ipynb #32d610d0
 @patch
 def predictions(self:Learner,
     cat:Catalog, # Rows to predict

@@ -15,6 +15,7 @@ from ..core import *
 from ..metrics import *
 from ..catalog.core import *
 from ..predictions import *
+from ..vision.arguments import *
 from ..vision.weights import *
 from ..vision.data import *
 from ..vision.precision import *
