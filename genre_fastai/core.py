@@ -293,7 +293,8 @@ def _names(text, path):
     "The column names of a csv, each once"
     try: names = [unescape_cell(o.strip()) for o in next(csv.reader(io.StringIO(text)), [])]
     except csv.Error as e: raise _unreadable(path, e) from None
-    if len(names)>10_000: raise GenreError(f'{path} has {len(names):,} columns in its first line, so it is no table. Check which file it is.')
+    for i,line in enumerate(io.StringIO(text), 1): # a spreadsheet has no more than 16,384 columns
+        if line.count(',')>20_000: raise GenreError(f'{path}, line {i}: {line.count(","):,} commas, so this is no table. Check which file it is.')
     if twice := [o for o,n in Counter(names).items() if o and n>1]:
         raise GenreError(f'{path} has several columns named {twice[0]!r}. Rename all but one.')
     return names
@@ -310,7 +311,7 @@ def _parse(text, path):
     _names(text, path)
     try:
         with warnings.catch_warnings(record=True) as said:
-            df = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False)
+            df = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False, low_memory=False)
             if said and (line := _surplus(text)):
                 raise GenreError(f'{path}, line {line}: more values than the header has names. A value with a comma needs quotes around it.')
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as e: raise _unreadable(path, e) from e

@@ -635,9 +635,9 @@ def relative_names(
     res = {i: f for i,f in _meant(names, folder, todo, _tree(folder)).items() if f!=names[i]}
     if not res: return names
     i = min(res)
-    kinds = {'with backslashes, ': lambda o: '\\' in o, 'absolute, ': is_absolute}
+    kinds = {'with backslashes or ': lambda o: '\\' in o, 'absolute or ': is_absolute}
     kinds = ''.join(w for w,f in kinds.items() if any(f(names[j]) for j in res))
-    _say(f'{what}: {_n(len(res), "name")} of files ({kinds}or written otherwise than on this disk) looked for in {folder}: '
+    _say(f'{what}: {_n(len(res), "name")} of files ({kinds}written otherwise than on this disk) looked for in {folder}: '
         f'{names[i]!r} in row {i+1} was taken for {res[i]!r}.')
     return [res.get(i, o) for i,o in enumerate(names)]
 

@@ -72,7 +72,7 @@ load_predictor('FOLDER').predict('new.jpg')
 
 def _text(v):
     "A value as text in Markdown"
-    v = ' '.join(str(round(v, 4) if isinstance(v, float) else v).split())
+    v = ' '.join(''.join(c if c.isprintable() else ' ' for c in str(round(v, 4) if isinstance(v, float) else v)).split())
     return re.sub(r'[|`*\[\]$\\{}]', lambda m: f'&#{ord(m[0])};', html.escape(v, quote=False))
 
 def _table(rows):

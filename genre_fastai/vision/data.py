@@ -190,6 +190,8 @@ def _check(cat):
     if bare:
         raise GenreError(f'{len(bare)} usable rows of the catalog have no label, the first is {bare[0]}. '
             'Label them, or give them another status than ok.')
+    if long := [c for c in cat.classes if len(c)>1000]:
+        raise GenreError(f'A label has {len(long[0]):,} characters: {short_repr(long[0])}. Give labels of at most 1000.')
     cat.check_files()
     _say_unseen(cat)
     return cat
