@@ -216,32 +216,12 @@ def _check_out(name, p, folder=False):
 def _check_out_folder(name, p): _check_out(name, p, folder=True)
 
 # %% ../nbs/95_cli.ipynb #4eba24e8
-_unpack = 'Unpack it, and give what was in it'
-_kinds = [(rb'PK\x03\x04', 'a zip archive', _unpack), (rb'\x1f\x8b|BZh\d|\xfd7zXZ|7z\xbc\xaf|Rar!', 'an archive', _unpack),
-    (rb'.{257}ustar', 'a tar archive', _unpack),
-    (rb'PAR1', 'a parquet file', 'Write it as csv first: pandas.read_parquet(FILE).to_csv("list.csv", index=False)'),
-    (rb'\x80[\x02-\x05]', 'a pickle, which can run code and is never loaded', 'Give a csv'),
-    (rb'\xd0\xcf\x11\xe0', 'an Excel file', 'Save it as csv (UTF-8) from your spreadsheet'),
-    (rb'\s*\{\s*"(url|journal)"', 'a journal', 'Make a catalog of it with `genre-fastai catalog`'),
-    (rb'(\xef\xbb\xbf)?\s*[\[{]', 'a JSON file', 'Write it as csv first: pandas.read_json(FILE).to_csv("list.csv", index=False)'),
-    (rb'\s*<(!doctype|html)', 'a web page', 'Read a saved search page with `genre-fastai urls google`'), (rb'%PDF', 'a PDF', 'Give a csv')]
-_kinds = [(re.compile(k, re.I|re.S), what, do) for k,what,do in _kinds]
-
-def _foreign(p):
-    "What a file is that is no text, and what to do with it; nothing where it may be a csv"
-    with open(p, 'rb') as f: head = f.read(512)
-    from genre_fastai.images import image_kind
-    if image_kind(head) or p.suffix.lower() in ('.jpg','.jpeg','.png','.webp','.gif'):
-        return 'a picture', 'For one picture there is `genre-fastai predict`; for a catalog give a folder of class folders'
-    if p.suffix.lower() in ('.xlsx','.ods') and head[:2]==b'PK': return 'a spreadsheet', 'Save it as csv (UTF-8) from your spreadsheet'
-    return next(((what, do) for k,what,do in _kinds if k.match(head)), None)
-
-# %% ../nbs/95_cli.ipynb #8bd1744a
 def _check_in(name, p, takes='a csv', folder='Make a catalog of it with `genre-fastai catalog`', known=()):
     "A `GenreError` where `p` is not there, a folder, or a file of a kind that is not in `known`"
     if not p.exists(): raise GenreError(f'There is no file {p} ({name}). Check the name.')
     if p.is_dir(): raise GenreError(f'{name}: {p} is a folder, and {takes} is needed. {folder}.')
-    found = _foreign(p) if p.is_file() else None # what is no file is a pipe of the shell
+    from genre_fastai.tables import file_kind
+    found = file_kind(p) if p.is_file() else None # what is no file is a pipe of the shell
     if found and found[0] not in known: raise GenreError(f'{name}: {p} is {found[0]}, and {takes} is needed. {found[1]}.')
 
 def _check_list(name, p): _check_in(name, p, 'a list (csv or text)', 'Give the lists in it')

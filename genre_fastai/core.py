@@ -46,13 +46,14 @@ def _is_dead(pid):
     return False
 
 # %% ../nbs/00_core.ipynb #caa13787
-def _sweep(folder):
-    "Remove what killed processes left in a folder, with at most a hundredth of the time on looking"
+def _sweep(path):
+    "Remove what killed processes left in the folder of a file, with at most a hundredth of the time on looking"
+    folder,early = str(path.parent), f'.{path.name}.' # how the names of earlier versions begin
     if (start := time.monotonic())<_swept.get(folder, 0): return
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for o in entries:
             m = _temporary.fullmatch(o.name)
-            if not m or int(m[1][:9])==os.getpid(): continue
+            if not m or int(m[1][:9])==os.getpid() or not (m[2] or o.name.startswith(early)): continue
             with contextlib.suppress(OSError): # gone by now, or still open
                 if (m[2]==_host and _is_dead(int(m[1][:9]))) or time.time()-o.stat().st_mtime>86400: os.unlink(o.path)
     _swept[folder] = time.monotonic()+100*(time.monotonic()-start)
@@ -77,7 +78,7 @@ def atomic_write(
     try: path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise GenreError(f'{path} cannot be written: a part of {path.parent} is a file and no folder. Choose another name.') from None
-    _sweep(str(path.parent))
+    _sweep(path)
     tmp = _neighbour(path)
     try:
         # what UTF-8 does not have (half a surrogate) is no reason to lose a file
@@ -130,6 +131,11 @@ def _last_line(fd, size):
         if cut<0: end = start
     return start+cut+1 if end else 0
 
+# %% ../nbs/00_core.ipynb #7ff3db37
+def _read(fd, n):
+    "All of the next `n` bytes; one call gives no more than 2 GB"
+    return b''.join(iter(lambda: os.read(fd, 1<<20), b''))[:n]
+
 def close_tail(
     fd:int, # A file that is open for reading and writing
 ):
@@ -139,10 +145,6 @@ def close_tail(
     os.lseek(fd, at, os.SEEK_SET)
     if json_line(_read(fd, size-at)) is None: os.ftruncate(fd, at)
     else: os.write(fd, b'\n')
-
-def _read(fd, n):
-    "All of the next `n` bytes; one call gives no more than 2 GB"
-    return b''.join(iter(lambda: os.read(fd, 1<<20), b''))[:n]
 
 # %% ../nbs/00_core.ipynb #dca4c175
 def _lines(f, most=1<<20):
@@ -294,7 +296,7 @@ def _names(text, path):
     try: names = [unescape_cell(o.strip()) for o in next(csv.reader(io.StringIO(text)), [])]
     except csv.Error as e: raise _unreadable(path, e) from None
     for i,line in enumerate(io.StringIO(text), 1): # a spreadsheet has no more than 16,384 columns
-        if line.count(',')>20_000: raise GenreError(f'{path}, line {i}: {line.count(","):,} commas, so this is no table. Check which file it is.')
+        if (n := line.count(','))>20_000: raise GenreError(f'{path}, line {i}: {n:,} commas, so this is no table. Check which file it is.')
     if twice := [o for o,n in Counter(names).items() if o and n>1]:
         raise GenreError(f'{path} has several columns named {twice[0]!r}. Rename all but one.')
     return names
@@ -313,7 +315,8 @@ def _parse(text, path):
         with warnings.catch_warnings(record=True) as said:
             df = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False, low_memory=False)
             if said and (line := _surplus(text)):
-                raise GenreError(f'{path}, line {line}: more values than the header has names. A value with a comma needs quotes around it.')
+                raise GenreError(f'{path}, line {line}: more values than the header has names. '
+                    'A value with a comma needs quotes around it.')
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error) as e: raise _unreadable(path, e) from e
     return df
 

@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/tables.html.md"""
 __all__ = ['split_words', 'label_forms', 'columns', 'file_names', 'label_names', 'film_columns', 'is_unknown', 'clean_label',
            'label_key', 'split_name', 'year_of', 'year_column', 'read_labels', 'TableWarning', 'is_own', 'same_labels',
            'label_texts', 'mark_columns', 'read_splits', 'foreign_table', 'is_picture_name', 'is_absolute',
-           'relative_names', 'file_column']
+           'relative_names', 'file_column', 'file_kind']
 
 # %% ../nbs/06_tables.ipynb #3a8e5943
 import ast, json, os, re, unicodedata, warnings
@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote
 import numpy as np, pandas as pd
 from .core import *
+from .images import image_kind
 
 # %% ../nbs/06_tables.ipynb #7f095902
 _unknown_words = set('n/a na n.a. n.a #n/a #na nan nat <na> none <none> (none) null <null> (null) nil \\n ? ?? ??? unknown undefined '
@@ -656,3 +657,27 @@ def file_column(
         if len(_meant(vals, folder, range(len(vals)), tree))*2<=len(vals): continue
         _say(f'{what}: the files in {folder} are called after the column `{c}`, such as {vals[0]!r}.')
         return c
+
+# %% ../nbs/06_tables.ipynb #88077124
+_unpack = 'Unpack it, and give what was in it'
+_kinds = [(rb'PK\x03\x04', 'a zip archive', _unpack), (rb'\x1f\x8b|BZh\d|\xfd7zXZ|7z\xbc\xaf|Rar!', 'an archive', _unpack),
+    (rb'.{257}ustar', 'a tar archive', _unpack),
+    (rb'PAR1', 'a parquet file', 'Write it as csv first: pandas.read_parquet(FILE).to_csv("list.csv", index=False)'),
+    (rb'\x80[\x02-\x05]', 'a pickle, which can run code and is never loaded', 'Give a csv'),
+    (rb'\xd0\xcf\x11\xe0', 'an Excel file', 'Save it as csv (UTF-8) from your spreadsheet'),
+    (rb'\s*\{\s*"(url|journal)"', 'a journal', 'Make a catalog of it with `catalog_from` (`genre-fastai catalog`)'),
+    (rb'(\xef\xbb\xbf)?\s*[\[{]', 'a JSON file', 'Write it as csv first: pandas.read_json(FILE).to_csv("list.csv", index=False)'),
+    (rb'\s*<(!doctype|html)', 'a web page', 'Read a saved search page with `google_urls` (`genre-fastai urls google`)'),
+    (rb'%PDF', 'a PDF', 'Give a csv')]
+_kinds = [(re.compile(k, re.I|re.S), what, do) for k,what,do in _kinds]
+
+def file_kind(
+    path, # A file
+)->tuple: # What it is, and what to do with it; None where it may be a table
+    "What a file is that is no table"
+    path = Path(path)
+    with open(path, 'rb') as f: head = f.read(512)
+    if image_kind(head) or path.suffix.lower() in ('.jpg','.jpeg','.png','.webp','.gif'):
+        return 'a picture', 'For one picture there is `predict` (`genre-fastai predict`); for a catalog give a folder of class folders'
+    if path.suffix.lower() in ('.xlsx','.ods') and head[:2]==b'PK': return 'a spreadsheet', 'Save it as csv (UTF-8) from your spreadsheet'
+    return next(((what, do) for k,what,do in _kinds if k.match(head)), None)

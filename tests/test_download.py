@@ -430,7 +430,7 @@ def test_stopped(tmp_path, sig, where):
     n = sum(r['status']=='ok' for r in journal_rows(tmp_path/'journal.jsonl'))
     assert 0<n<1000
     if sig==signal.SIGTERM: assert p.returncode==143 and not err
-    else: assert p.returncode==1 and err.startswith(f'<Stopped. {n} of the addresses are done, and kept in') and 'goes on there' in err
+    else: assert p.returncode==1 and err.startswith(f'<Stopped. {n} images came, and the journal in {tmp_path} has') and 'goes on there' in err
 
 # ---- resume
 def start(code, *args):
@@ -776,12 +776,13 @@ def test_a_host_that_wants_an_hour_is_left_alone(tmp_path):
     gone = email.utils.formatdate(time.time()+3600)
     for i,wait in enumerate(('3600', '9'*4000, gone)):
         with Server({'*': reply(b'', '429 Too Many', f'Retry-After: {wait}')}) as s, Server({'*': steady}) as other:
-            urls = [s.url(f'/{i}.jpg') for i in range(300)] + [other.url('/1.jpg')]
+            n = 60 if i else 300
+            urls = [s.url(f'/{o}.jpg') for o in range(n)] + [other.url('/1.jpg')]
             start = time.monotonic()
             cat = fetch(urls, tmp_path/str(i), per_host=8)
-            assert Counter(cat.df['reason'])=={'postponed': 300, '': 1} and sum(s.hits.values())<=8 and time.monotonic()-start<5
+            assert Counter(cat.df['reason'])=={'postponed': n, '': 1} and sum(s.hits.values())<=8 and time.monotonic()-start<5
             s.routes = {'*': steady} # the hour is over: no option is needed
-            assert len(fetch(urls, tmp_path/str(i), per_host=8).ok)==301 and sum(other.hits.values())==1
+            assert len(fetch(urls, tmp_path/str(i)).ok)==n+1 and sum(other.hits.values())==1
 
 @pytest.mark.parametrize('wait', ['-5', 'soon', '\xb2', '1e9', 'Mon, ', '', '0'])
 def test_a_pause_that_means_nothing(tmp_path, wait):

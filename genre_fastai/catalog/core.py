@@ -107,7 +107,8 @@ def label_column(self:Catalog)->str:
 
 @patch(as_prop=True)
 def targets(self:Catalog)->list:
-    "A list of labels for each row"
+    "A list of labels for each row; empty lists where there is no column of labels"
+    if 'label' not in self.df and not self.multi: return [[] for _ in range(len(self))]
     if self.multi: return [[o for o in s.split('|') if o] for s in self.df['labels']]
     return [[s] if s else [] for s in self.df['label']]
 

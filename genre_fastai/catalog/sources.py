@@ -294,8 +294,10 @@ def catalog_from(
         return check_labels(table_catalog(source, '.' if path is None else path, 'The table', label_form), 'The table', classes)
     source = Path(source)
     if not source.exists(): raise GenreError(f'There is no folder or file {source}. Check the name.')
+    kind = file_kind(source) if source.is_file() else None
     if source.is_dir(): cat = _from_folder(source)
-    elif source.suffix=='.jsonl': cat = _from_journal(source, path, label_form)
+    elif source.suffix=='.jsonl' or kind and kind[0]=='a journal': cat = _from_journal(source, path, label_form)
+    elif kind: raise GenreError(f'{source} is {kind[0]}, and a folder, a csv or a download journal is needed. {kind[1]}.')
     else: cat = read_catalog(source, path, label_form)
     return check_labels(cat, source, classes)
 

@@ -19,7 +19,7 @@ from fastcore.meta import delegates
 from ..core import GenreError, as_text, close_tail, is_missing, short_hash, unescape_cell, well_formed
 from ..catalog.core import Catalog
 from ..catalog.sources import journal_catalog, journal_columns, journal_rows
-from .net import (Refused, check_head, check_headers, guarded_session, headers_for, is_online, lacking, lacks, parse_url,
+from .net import (Refused, check_head, check_headers, guarded_session, headers_for, lacking, lacks, parse_url,
     read_body, reasons, redact, redirect_target, refusal, spare_files, unsettled)
 from .urls import UrlWarning, list_rows, table_rows, url_header
 from ..images import BadImage, check_image, convert_image, strict_pillow, suffixes, web_formats
@@ -82,7 +82,8 @@ def add(self:ImageFolder,
     sha = hashlib.sha256(data).hexdigest()
     name = f'images/{sha[:32]}{suffixes[info["format"]]}'
     with writing(self.dest): self._write(f'{self.dest}/{name}', data)
-    return dict(sha256=sha, bytes=len(data), **info, file=name, **({'settings': dict(self.convert, as_came=data is came)} if self.convert else {}))
+    note = dict(settings=dict(self.convert, as_came=data is came)) if self.convert else {}
+    return dict(sha256=sha, bytes=len(data), **info, file=name, **note)
 
 @patch
 def _write(self:ImageFolder, path, data):
@@ -187,8 +188,10 @@ def _iter_file(path):
             yield {k:v for k,v in o.items() if k!='_line'}
 
 # %% ../../nbs/34_collect.download.ipynb #e8ffcaee
+def _as_cell(v): return well_formed(v) if isinstance(v, str) else '' if is_missing(v) else v
+
 def _as_row(o):
-    if isinstance(o, dict): return {well_formed(str(k)): well_formed(v) if isinstance(v, str) else '' if is_missing(v) else v for k,v in o.items()}
+    if isinstance(o, dict): return {well_formed(str(k)): _as_cell(v) for k,v in o.items()}
     return dict(url=well_formed(str(o)))
 
 def iter_urls(
@@ -370,8 +373,8 @@ async def fetch(self:Downloader, sess, url)->dict:
         await asyncio.sleep(wait)
 
 # %% ../../nbs/34_collect.download.ipynb #30de65de
-_ruled = {'too-small': 'min_pixels', 'too-many-pixels': 'max_pixels', 'too-large': 'max_bytes', 'timeout': 'timeout', 'rate-limited': 'per_host',
-    'private-address': 'allow_private', 'noai': 'noai', 'damaged': 'convert',
+_ruled = {'too-small': 'min_pixels', 'too-many-pixels': 'max_pixels', 'too-large': 'max_bytes', 'timeout': 'timeout',
+    'rate-limited': 'per_host', 'private-address': 'allow_private', 'noai': 'noai', 'damaged': 'convert',
     **dict.fromkeys(('denied','not-found','http-error','html','text','not-image','redirects'), 'headers')}
 _defaults = dict(min_pixels=0, max_pixels=40_000_000, max_bytes=20_000_000, timeout=30, per_host=64, allow_private=False, noai=True,
     convert={}, headers='')
@@ -453,6 +456,7 @@ def _resume(self:Downloader, retry_failed):
         if self._settled(row, retry_failed): self.asked[k] = -1
         else: self.asked.pop(k, None)
 
+# %% ../../nbs/34_collect.download.ipynb #20afdace
 @patch
 def _piece(self:Downloader, rows):
     "Up to 256 rows; fewer where they come slowly, or the run is to end"
@@ -615,8 +619,8 @@ def download_report(
 
 # %% ../../nbs/34_collect.download.ipynb #f159fa8d
 def _kept(d):
-    n = d.counts['ok']+d.counts['before']
-    return f'{n:,} of the addresses are done, and kept in {d.dest} with its journal. The same again goes on there, and asks for none of them twice.'
+    n = sum(d.counts.values())-d.counts['repeated']
+    return f'{d.counts["ok"]:,} images came, and the journal in {d.dest} has what became of {n:,} addresses. The same again goes on there.'
 
 def _status(counts, seconds):
     old = counts['before']+counts['repeated']

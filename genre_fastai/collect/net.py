@@ -175,7 +175,8 @@ def _checked(headers):
         if not isinstance(v, (str,int,float)) or isinstance(v, bool):
             raise GenreError(f'The header {k!r} has the value {type(v).__name__}, not a text. Is the variable with your key set?')
         if not _token.fullmatch(str(k)) or re.search('[\r\n\0]', str(v)):
-            raise GenreError(f'The header {str(k)[:40]!r} cannot be sent: its name or its value holds what no header may hold, such as the end of a line.')
+            raise GenreError(f'The header {str(k)[:40]!r} cannot be sent: its name or its value holds what no header may hold, '
+                'such as the end of a line.')
     return {k:str(v).strip() for k,v in headers.items()}
 
 def check_headers(
@@ -244,10 +245,12 @@ def redirect_target(
 )->URL: # None where the answer leads nowhere
     "Where an answer sends us on, or `Refused`"
     if status not in (301,302,303,307,308) or not (to := headers.get('Location')): return None
-    try: new = url.join(URL(to))
-    except ValueError: raise Refused('redirects', status) from None
+    try:
+        new = url.join(URL(to))
+        whole = new.scheme not in ('http','https') or new.raw_host and new.port
+    except ValueError: whole = False
+    if not whole: raise Refused('redirects', status)
     if new.scheme not in ('http','https'): raise Refused('scheme', status)
-    if not new.raw_host or not new.port: raise Refused('redirects', status)
     same = _origin(new)==_origin(url) and new.raw_user is None
     return new.with_user(url.user).with_password(url.password) if same and url.raw_user is not None else new
 
@@ -271,11 +274,13 @@ async def read_body(
     return bytes(data)
 
 # %% ../../nbs/33_collect.net.ipynb #1117cb44
-lacks = dict(files='no free file descriptor. Allow more open files (`ulimit -n 1024` in the shell that starts it), or give fewer connections '
-    '(`per_host`, --per-host)', memory='not enough memory. Close other programs, or give fewer connections (`per_host`, --per-host)',
+lacks = dict(files='no free file descriptor. Allow more open files (`ulimit -n 1024` in the shell that starts it), or give fewer '
+    'connections (`per_host`, --per-host)',
+    memory='not enough memory. Close other programs, or give fewer connections (`per_host`, --per-host)',
     ports='no free network port. Wait a minute', network='no network. Look at its connection',
     route='no way to that kind of address (IPv6, perhaps)')
-_errnos = dict(EMFILE='files', ENFILE='files', ENOMEM='memory', ENOBUFS='memory', EADDRNOTAVAIL='ports', ENETDOWN='network', ENETUNREACH='network')
+_errnos = dict(EMFILE='files', ENFILE='files', ENOMEM='memory', ENOBUFS='memory', EADDRNOTAVAIL='ports',
+    ENETDOWN='network', ENETUNREACH='network')
 _lacking = {getattr(errno, p+k): v for k,v in _errnos.items() for p in ('','WSA') if hasattr(errno, p+k)}
 
 def is_online()->bool:

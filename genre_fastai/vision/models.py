@@ -50,7 +50,9 @@ def linear_head(
 # %% ../../nbs/41_vision.models.ipynb #a6558340
 _default_meta = dict(cut=None, split=default_split)
 
-def _timm_body(model):
+def _timm_body(model, arch):
+    if not hasattr(model, 'reset_classifier'):
+        raise GenreError(f"timm's {arch} is an encoder without a classifier. Give another of its names as `arch`.")
     model.reset_classifier(0)
     body = TimmBody(model)
     # transformers give one vector an image, or their channels last: those pool for themselves
@@ -62,7 +64,7 @@ def make_body(
 )->tuple: # Body, its number of features, fastai's splitter, and whether its output is a feature map (n,nf,h,w)
     "The body of a network, its classifier left out"
     if pretrained.arch=='PosterCNN': return pretrained.model, 64, default_split, True
-    if is_timm(pretrained.arch): return _timm_body(pretrained.model)
+    if is_timm(pretrained.arch): return _timm_body(pretrained.model, pretrained.arch)
     meta = model_meta.get(getattr(torchvision.models, pretrained.arch), _default_meta)
     pooled = any(has_pool_type(o) for o in pretrained.model.children())
     body = create_body(pretrained.model, cut=meta['cut'] if pooled else -1) # without a pooling layer the classifier is the last child
