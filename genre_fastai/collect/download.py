@@ -549,9 +549,10 @@ def _thread(self:Downloader, rows):
     "An event loop from its beginning to its end"
     async def whole():
         try: await self._run(rows)
-        finally: self.done.set() # what may go on after that is a name being looked up
+        except BaseException as e: self.error = self.error or e # carried over to the caller's thread, see `run`
+        self.done.set() # what may go on after that is a name being looked up
     try: _run_loop(whole())
-    except BaseException as e: self.error = self.error or e # carried over to the caller's thread, see `run`
+    except BaseException as e: self.error = self.error or e
     finally: self.done.set()
 
 @patch
