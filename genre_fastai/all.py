@@ -16,9 +16,10 @@ from genre_fastai.sample.dataset import add_truth, make_sample, unseen_poster
 from genre_fastai.sample.site import SampleSite
 from genre_fastai.collect.urls import merge_urls, read_urls, save_urls, url_conflicts
 from genre_fastai.collect.google import google_snippet, google_urls
-from genre_fastai.collect.providers import duckduckgo_urls, kaggle_movie_genre, kaggle_movies_metadata, tmdb_urls
+from genre_fastai.collect.providers import duckduckgo_urls, film_table, kaggle_movie_genre, kaggle_movies_metadata, tmdb_urls
 from genre_fastai.collect.net import reasons
 from genre_fastai.collect.download import download_posters, download_report, read_journal
+from genre_fastai.collect.posters import collect_posters
 from genre_fastai.vision.weights import lite0, load_pretrained
 from genre_fastai.vision.models import PosterCNN, linear_head
 from genre_fastai.vision.augment import poster_tfms, presets
