@@ -6,11 +6,12 @@ Docs: https://genre-fastai.github.io/genre_fastai/core.html.md"""
 
 # %% auto #0
 __all__ = ['printable', 'GenreError', 'atomic_write', 'sha256_file', 'short_hash', 'well_formed', 'json_line', 'close_tail',
-           'nests', 'json_lines', 'stays_inside', 'safe_path', 'safe_paths', 'is_missing', 'as_text', 'as_texts',
-           'escape_cell', 'unescape_cell', 'csv_text', 'read_text', 'read_table', 'keep_memory', 'posters_path']
+           'nests', 'json_lines', 'is_whole', 'stays_inside', 'safe_path', 'is_device', 'safe_paths', 'is_missing',
+           'as_text', 'as_texts', 'escape_cell', 'unescape_cell', 'csv_text', 'read_text', 'read_table', 'keep_memory',
+           'posters_path']
 
 # %% ../nbs/00_core.ipynb #909ba3f4
-import contextlib, csv, ctypes, functools, hashlib, io, json, os, re, secrets, socket, sys, time, warnings
+import contextlib, csv, ctypes, functools, hashlib, io, json, numbers, os, re, secrets, socket, sys, time, warnings
 from collections import Counter
 from pathlib import Path
 import pandas as pd
@@ -179,6 +180,15 @@ def json_lines(
             yield row if safe else {well_formed(k): well_formed(v) if type(v) is str else v for k,v in row.items()}
     if good and bad: warnings.warn(f'{path}: {bad} of {good+bad} lines could not be read and are passed over (the first is {first}).')
 
+# %% ../nbs/00_core.ipynb #a1e7e8cd
+def is_whole(
+    v, # Any value
+    low=0, # Smallest
+    high=2**32-1, # Largest; by default that of numpy's seeds
+)->bool:
+    "Is this a whole number of a range?"
+    return isinstance(v, numbers.Integral) and not isinstance(v, bool) and low<=v<=high
+
 # %% ../nbs/00_core.ipynb #9c6d25db
 def stays_inside(
     name:str, # File name relative to a folder
@@ -197,6 +207,15 @@ def safe_path(
     if not (Path(name).is_absolute() or '\0' in str(name)) and p.resolve().is_relative_to(real): return p
     raise GenreError(f'The file name {str(name)!r} leaves the folder {root}. Names in a catalog are relative to its folder; '
         'if the images lie elsewhere, give that folder as `path` (--path on the command line).')
+
+# %% ../nbs/00_core.ipynb #2d030684
+_device = re.compile('(con|prn|aux|nul|conin\\$|conout\\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])( *\\..*)?', re.I)
+
+def is_device(
+    name:str, # Of a file or folder
+)->bool:
+    "Does Windows keep this name for a device?"
+    return bool(_device.fullmatch(name))
 
 # %% ../nbs/00_core.ipynb #a098a397
 def safe_paths(

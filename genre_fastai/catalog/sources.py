@@ -12,7 +12,7 @@ __all__ = ['image_suffixes', 'journal_columns', 'look_into', 'find_images', 'jou
 import hashlib, os, re, shutil, unicodedata, warnings
 from collections import Counter, defaultdict
 from pathlib import Path
-import numpy as np, pandas as pd
+import pandas as pd
 from fastcore.basics import patch
 from ..core import *
 from ..tables import *
@@ -302,13 +302,12 @@ def catalog_from(
     return check_labels(cat, source, classes)
 
 # %% ../../nbs/11_catalog.sources.ipynb #5906d46b
-_device = re.compile('(con|prn|aux|nul|conin\\$|conout\\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])( *\\..*)?', re.I) # names that Windows keeps
 _unsafe = re.compile('[<>:"/\\\\|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 
 def _safe_name(name, most=200):
     "The name of a file as every system takes it, of at most so many bytes"
     name = re.sub('^[. ]|[. ]$', '_', _unsafe.sub('_', name))
-    stem,suffix = os.path.splitext(f'_{name}' if _device.fullmatch(name) else name)
+    stem,suffix = os.path.splitext(f'_{name}' if is_device(name) else name)
     if len(suffix)>20: stem,suffix = stem+suffix,''
     return stem.encode()[:most-len(suffix.encode())].decode(errors='ignore') + suffix
 
@@ -332,7 +331,7 @@ def _folder_name(label, split, i):
     "`split/label` for row `i`"
     why = ('it is empty' if not label else f'it holds {o[0]!r}' if (o := _unsafe.search(label))
         else 'of the dots or blanks at its ends' if label[0] in '. ' or label[-1] in '. '
-        else 'Windows keeps that name for a device' if _device.fullmatch(label)
+        else 'Windows keeps that name for a device' if is_device(label)
         else 'it is longer than 255 bytes' if len(label.encode())>255
         else 'what nobody sees in it would not be read again' if clean_label(label)!=label else '')
     if why:
@@ -417,8 +416,7 @@ def check_seed(
     seed, # What was given as one
 ):
     "A `GenreError` for what is no seed"
-    if isinstance(seed, bool) or not isinstance(seed, (int,np.integer)) or not 0<=seed<2**32:
-        raise GenreError(f'seed={seed!r} is no seed. Give a whole number from 0 to {2**32-1}.')
+    if not is_whole(seed): raise GenreError(f'seed={seed!r} is no seed. Give a whole number from 0 to {2**32-1}.')
 
 # %% ../../nbs/11_catalog.sources.ipynb #55104b1a
 @patch
@@ -433,7 +431,7 @@ def take(self:Catalog,
             'Use a catalog with `label`.')
     if by not in ('rank','random'): raise GenreError(f"by={by!r} is no rule. Give 'rank' or 'random'.")
     check_seed(seed)
-    if n!='smallest' and (isinstance(n, bool) or not isinstance(n, (int,np.integer)) or n<1):
+    if n!='smallest' and not is_whole(n, 1):
         raise GenreError(f"n={n!r} is no number of rows. Give a whole number from 1 on, or 'smallest'.")
     if by=='rank' and 'rank' not in self.df: raise GenreError("This catalog has no `rank`. Use by='random'.")
     df = self.df[self.df['status']=='ok'][['label','file']]

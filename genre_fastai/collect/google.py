@@ -320,15 +320,13 @@ class _Snippet(str):
         "A notebook keeps the text once, with its button"
         return {'text/html': self._repr_html_(), 'text/plain': f'A snippet of {len(self):,} characters; print() shows it'}
 
-_reserved = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\..*)?', re.I) # names that Windows keeps for devices
-
 def google_snippet(
     name:str='images', # The genre: the csv's name and its `label`
     n:int=200, # Stop at so many results
 )->str: # JavaScript for the browser's console, shown with a copy button in notebooks
     "A snippet that collects `n` results of the Google Images page it is pasted into, and saves NAME.csv"
     name = clean_label(name)
-    if not re.fullmatch(r'\w([\w .-]{0,59}[\w-])?', name) or _reserved.fullmatch(name):
+    if not re.fullmatch(r'\w([\w .-]{0,59}[\w-])?', name) or is_device(name):
         raise GenreError(f'The name {name!r} cannot be a file name everywhere. Use letters, digits, blanks, `-`, `_`.')
     if not isinstance(n, numbers.Real) or n!=n or not 1<=n<=10_000 or n!=int(n):
         raise GenreError(f'n={n} is not a number of results between 1 and 10000.')

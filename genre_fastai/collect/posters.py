@@ -84,14 +84,12 @@ def _search(source, query, label, n, name):
     return urls.head(n)
 
 # %% ../../nbs/35_collect.posters.ipynb #9757d13b
-_devices = {'con', 'prn', 'aux', 'nul', *(f'{o}{i}' for o in ('com','lpt') for i in range(10))}
-
 def list_name(
     label:str, # The name of a class
 )->str: # The name of a file: short, good on every system, and no other class's
     "The file name of a class's list"
     slug = re.sub('[^a-z0-9]+', '-', label.lower())[:40].strip('-')
-    plain = slug==label and slug not in _devices and not re.search('(^|-)[0-9a-f]{8}$', slug)
+    plain = slug==label and not is_device(slug) and not re.search('(^|-)[0-9a-f]{8}$', slug)
     return f'{slug if plain else f"{slug}-{short_hash(label, 8)}".lstrip("-")}.csv'
 
 # %% ../../nbs/35_collect.posters.ipynb #e264ea79
@@ -166,7 +164,7 @@ def _all_lists(lists, queries, n, source, name, refresh, say):
 # %% ../../nbs/35_collect.posters.ipynb #2c345f8f
 def _check_call(n, conflicts, dest, kw):
     "A `GenreError` for what would only fail after the search"
-    if isinstance(n, bool) or not hasattr(n, '__index__') or n<1:
+    if not is_whole(n, 1):
         raise GenreError(f'n={n!r} is no number of posters. Give 1 or more for each class.')
     if conflicts not in ('keep', 'drop', 'best'): raise GenreError(f"conflicts={conflicts!r} is unknown. Choose 'keep', 'drop' or 'best'.")
     known = set(inspect.signature(download_posters).parameters) - {'urls', 'dest', 'as_catalog'}

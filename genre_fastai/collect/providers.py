@@ -124,28 +124,22 @@ def _film_genres(df):
     return [[c.strip() for c,o in zip(hot, os) if o] for os in on] if hot else [[]]*len(df), [], hot
 
 # %% ../../nbs/32_collect.providers.ipynb #86d413f2
-def _separator(text):
-    "What separates the columns: that of four which gives the first line the most names"
-    first = next(iter(text.splitlines()), '')[:10_000]
-    def n(sep): return len(next(csv.reader([first], delimiter=sep), []))
-    try: return max(',;\t|', key=n), 'tconst' in first
-    except csv.Error: return ',', False
+def _imdb_frame(path):
+    "The cells of a table of IMDb, whose titles hold single quotation marks"
+    try: df = pd.read_csv(io.StringIO(read_text(path)), sep='\t', dtype=str, keep_default_na=False, index_col=False, quoting=csv.QUOTE_NONE)
+    except ValueError as e: raise GenreError(f'{path} cannot be read as a table: {e}.') from e # pandas' own errors are of that kind
+    return df.rename(columns=str.strip).fillna('')
 
 def _film_frame(path):
     "The cells of a table as text, whatever separates them; lists in a DataFrame stay lists"
     if isinstance(path, pd.DataFrame):
         return path.rename(columns=str).reset_index(drop=True).astype(object).map(lambda v: as_text(v) if pd.api.types.is_scalar(v) else v)
-    with open(checked_file(path, 4<<30), 'rb') as f: head = f.read(64)
+    with open(checked_file(path, 4<<30), 'rb') as f: head = f.readline(10_000)
     if head[:2] in (b'PK', b'\x1f\x8b', b'7z'):
         raise GenreError(f'{path} is packed (or of a spreadsheet program), and no csv. Unpack it, or save it as csv, and give that file.')
     if head.lstrip()[:1]==b'<':
         raise GenreError(f'{path} is a web page and no csv: many sites want you to log in before a download. Fetch it again.')
-    sep,imdb = _separator(text := read_text(path))
-    if sep==',': return read_table(path)
-    quoting = csv.QUOTE_NONE if sep=='\t' and imdb else csv.QUOTE_MINIMAL # IMDb's titles hold single quotation marks
-    try: df = pd.read_csv(io.StringIO(text), sep=sep, dtype=str, keep_default_na=False, index_col=False, quoting=quoting)
-    except ValueError as e: raise GenreError(f'{path} cannot be read as a table: {e}.') from e # pandas' own errors are of that kind
-    return df.rename(columns=lambda c: unescape_cell(c.strip())).fillna('').map(unescape_cell)
+    return _imdb_frame(path) if b'\t' in head and b'tconst' in head else read_table(path)
 
 def _missing(df, path, words, what, hint=''):
     "The error for a table without a column that is needed"
@@ -409,7 +403,7 @@ def _settings(tmdb, lang):
 
 # %% ../../nbs/32_collect.providers.ipynb #a00a9ab0
 def _check_n(n):
-    if isinstance(n, bool) or not hasattr(n, '__index__') or n<1: raise GenreError(f'n={n!r} is no number of posters. Give 1 or more.')
+    if not is_whole(n, 1): raise GenreError(f'n={n!r} is no number of posters. Give 1 or more.')
 
 def _tell_odd(rows):
     "A warning for numbers of genres that TMDB itself does not name"

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 import pandas as pd
 from PIL import Image, ImageDraw
-from ..core import GenreError, atomic_write
+from ..core import GenreError, atomic_write, is_whole
 from ..catalog.core import Catalog, read_catalog
 from .drawing import draw_poster, genres, known_genres, plan_poster
 
@@ -177,14 +177,12 @@ def check_sample(
     size=(200,300), # Width and height of the posters
 ):
     "A `GenreError` where no sample can be made of these"
-    if not _whole(n) or not 20<=n<=1_000_000:
+    if not is_whole(n, 20, 1_000_000):
         raise GenreError(f'A sample needs at least 20 posters, so that every planted fault has room, and at most a million; n is {n!r}.')
     if isinstance(classes, str) or len(set(classes))<2 or not set(classes)<=set(known_genres()):
         raise GenreError(f'Cannot draw the genres {classes!r}. Give a list of two or more of: {", ".join(known_genres())}.')
-    if not (isinstance(size, (tuple,list)) and len(size)==2 and all(_whole(o) and 10<=o<=4096 for o in size)):
+    if not (isinstance(size, (tuple,list)) and len(size)==2 and all(is_whole(o, 10, 4096) for o in size)):
         raise GenreError(f'Posters of the size {size!r} cannot be drawn. Give whole pixels from 10 to 4096, as (200,300).')
-
-def _whole(o): return hasattr(o, '__index__') and not isinstance(o, bool)
 
 # %% ../../nbs/21_sample.dataset.ipynb #c15840e5
 _own_columns = {'true_label','kind','fault','original','url_path'}

@@ -10,7 +10,7 @@ __all__ = ['check_whole', 'check_number', 'check_thresh', 'as_picture']
 # %% ../../nbs/38_vision.arguments.ipynb #a2754e71
 import contextlib
 from fastai.vision.all import *
-from ..core import GenreError
+from ..core import GenreError, is_whole
 from .tensors import short_repr
 
 # %% ../../nbs/38_vision.arguments.ipynb #2b46985d
@@ -21,7 +21,7 @@ def check_whole(
     high=2**32-1, # Largest
 )->int:
     "A whole number, or a `GenreError` that says its range"
-    if isinstance(v, (int,np.integer)) and not isinstance(v, (bool,np.bool_)) and low<=v<=high: return int(v)
+    if is_whole(v, low, high): return int(v)
     raise GenreError(f'`{name}` is {short_repr(v)}, and should be a whole number from {low} to {high}.')
 
 def check_number(

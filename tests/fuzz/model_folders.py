@@ -1,11 +1,12 @@
-"Model folders, changed at random from a seed: `python -m fuzz.model_folders 3000` in the folder `tests`; a folder gives a model or a `GenreError`"
-import copy, hashlib, json, os, random, resource, shutil, struct, sys, tempfile, warnings
+"Model folders, changed at random from a seed: what `make fuzz FUZZ=models` tries"
+import copy, hashlib, json, os, struct
 from pathlib import Path
 import numpy as np, torch
 from safetensors.torch import load_file, save
 from genre_fastai.core import GenreError
 from genre_fastai.deploy.folder import Predictor, load_predictor
 from genre_fastai.vision.models import poster_model
+from .runner import rss
 
 def small_model(folder, arch='test_efficientnet', n=2, size=(32,32), linear=True):
     "A folder of a few kilobytes with everything that a saved model has"
@@ -121,8 +122,6 @@ def mutate(folder, rng):
     if what in ('header','tensors','bytes') and rng.random()<.9: signed(folder)
     return what
 
-def rss(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
-
 def check(folder, megabytes=300):
     "A folder gives a model that predicts numbers, or a `GenreError` that says why, in little memory"
     before = rss()
@@ -134,30 +133,3 @@ def check(folder, megabytes=300):
             with torch.inference_mode(): assert model.model(torch.rand(1,3,h,w)).shape==(1,len(model.vocab))
     except GenreError as e: assert str(e).strip() and len(str(e))<2000
     assert rss()-before<megabytes, f'{rss()-before:,.0f} MB more'
-
-def fuzz(n, seed, folder=None):
-    "Mutate and check `n` folders; gives the errors by their kind and place"
-    import traceback
-    bad,taken = {},0
-    with tempfile.TemporaryDirectory() as d:
-        base = [small_model(Path(d)/'a'), small_model(Path(d)/'b', 'PosterCNN', 2, (22,22), False)]
-        for i in range(seed, seed+n):
-            rng = random.Random(i)
-            shutil.copytree(rng.choice(base), m := Path(d)/'m')
-            what = mutate(m, rng)
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter('ignore')
-                    check(m)
-            except Exception as e:
-                where = traceback.extract_tb(e.__traceback__)[-1]
-                bad.setdefault((type(e).__name__, str(e)[:120], f'{Path(where.filename).name}:{where.lineno}'), []).append((i, what))
-            shutil.rmtree(m)
-    return bad
-
-if __name__=='__main__':
-    n,seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv)>2 else 0
-    bad = fuzz(n, seed)
-    for k,v in bad.items(): print(*k, f'{len(v)} times, first seed {v[0][0]} ({v[0][1]})', sep=' | ')
-    print(f'{n:,} folders from seed {seed}: {sum(map(len, bad.values()))} raw errors, {len(bad)} kinds; at most {rss():,.0f} MB')
-    sys.exit(bool(bad))

@@ -7,9 +7,10 @@ found = Path(__file__).parent/'found'
 
 class TooMuch(Exception): "An input that took more time or memory than its size allows"
 
+def rss(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
+
 def limited(check, data, seconds=5, megabytes=400):
     "Run a check, and fail where it takes too much of this machine"
-    def rss(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
     t,m = time.process_time(),rss()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
