@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
-.PHONY: demo test fuzz env export readme docs clean
+.PHONY: demo test test-notebooks test-python fuzz env export readme docs clean
 
 env: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -17,9 +17,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: env
 	$(BIN)/genre-fastai demo $(DEMO)
 
-# one thread for each of the two workers: more of them than cores wait for each other
+# the notebooks beside the tests, one thread each: more of them than cores wait for each other
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/nbdev_test nbs --n-workers 2 --do-print
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 test-notebooks test-python
+test-notebooks: env
+	$(BIN)/nbdev_test nbs --n-workers 1 --do-print
+test-python: env
 	$(BIN)/python -m pytest -q
 
 # hostile images, tables, pages, journals and model folders, some minutes of each; what fails is kept as a test
