@@ -148,7 +148,7 @@ def one(tool, py, listing, images):
     with tempfile.TemporaryDirectory() as dest:
         (spec := Path(dest)/'spec.json').write_text(json.dumps([u for _,u in listing]))
         (Path(dest)/'to').mkdir()
-        env = {**os.environ, 'NO_ALBUMENTATIONS_UPDATE': '1'}
+        env = {**os.environ, 'NO_ALBUMENTATIONS_UPDATE': '1', 'XDG_CACHE_HOME': f'{dest}/cache'} # nothing is known from an earlier run
         out = subprocess.run([py, __file__, '--run', tool, dest], capture_output=True, text=True, env=env)
         if out.returncode: sys.exit(f'{tool} failed:\n{out.stdout[-2000:]}\n{out.stderr[-2000:]}')
         res = json.loads((Path(dest)/'result.json').read_text())

@@ -12,6 +12,7 @@ trained = dict(recipe='stages', freeze_epochs=8, cache_features=True)
 WAYS = {
     'solved head, body frozen': dict(recipe='probe'),
     'solved head, small steps, statistics kept': dict(recipe='finetune'),
+    'solved head, small steps above the cut': dict(recipe='finetune_top'),
     'solved head, larger steps, statistics kept': dict(recipe='finetune', lr=5e-4),
     'trained head, body frozen': dict(trained, epochs=0),
     'trained head, unfrozen, statistics kept': dict(trained, epochs=3),

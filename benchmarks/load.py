@@ -43,7 +43,7 @@ def prepare(posters, n, tmp):
 if __name__=='__main__':
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument('--posters', help='csv of a catalog of real posters; drawn ones if not given')
-    ap.add_argument('--n', type=int, default=512, help='posters')
+    ap.add_argument('--n', type=int, default=512, help='posters, an eighth of them for validation; at least 100')
     ap.add_argument('--rounds', type=int, default=3)
     ap.add_argument('--seconds', type=float, default=3, help='of each measurement; it ends with the epoch')
     ap.add_argument('--size', type=int, nargs=2, default=(256,176), help='height and width')
@@ -60,8 +60,9 @@ if __name__=='__main__':
                 for k in kinds: # each in a process of its own
                     one = dict(kind=k, tmp=tmp, augment=augment, size=args.size, seconds=args.seconds, **where)
                     cmd = [sys.executable, __file__, '--one', json.dumps(one)]
-                    out = subprocess.run(cmd, check=True, capture_output=True, text=True).stdout
-                    if r: rates[k].append(float(out.splitlines()[-1]))
+                    p = subprocess.run(cmd, capture_output=True, text=True)
+                    if p.returncode: sys.exit(f'{k} failed:\n{p.stderr[-3000:]}')
+                    if r: rates[k].append(float(p.stdout.splitlines()[-1]))
                 if r: print('  '.join(f'{k}: {v[-1]:,.0f}' for k,v in rates.items()), flush=True)
             for k,v in rates.items():
                 for base in list(kinds)[:2]:

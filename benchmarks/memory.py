@@ -5,12 +5,13 @@ def epoch(keep, bf16, n):
     "Seconds of one unfrozen epoch on drawn posters, after one to warm up"
     import tempfile, time
     import fastprogress.fastprogress as fp
+    from genre_fastai import core
+    if not keep: core.keep_memory = lambda: False # before the other modules take it from there
     import genre_fastai.catalog.splits # it gives a Catalog `split`
     from genre_fastai.sample.dataset import make_sample
     from genre_fastai.train import learner
     from genre_fastai.vision import data
     fp.NO_BAR = True
-    if not keep: data.keep_memory = learner.keep_memory = lambda: False
     cat = make_sample(tempfile.mkdtemp(), n=n, seed=1).where(kind='clean').split()
     learn = learner.poster_learner(data.get_dls(cat, seed=1), 'tf_efficientnet_lite0', precision='bf16' if bf16 else 'fp32')
     learn.unfreeze()
@@ -22,7 +23,9 @@ def epoch(keep, bf16, n):
 def one(keep, bf16, n):
     "The same in a process of its own"
     cmd = [sys.executable, __file__, '--n', str(n), '--one', json.dumps(dict(keep=keep, bf16=bf16))]
-    return float(subprocess.run(cmd, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    p = subprocess.run(cmd, capture_output=True, text=True)
+    if p.returncode: sys.exit(f'{"with" if keep else "without"} failed:\n{p.stderr[-3000:]}')
+    return float(p.stdout.splitlines()[-1])
 
 if __name__=='__main__':
     ap = argparse.ArgumentParser(description=__doc__)

@@ -23,7 +23,7 @@ def fastai_run(cat, arch, weights, bs, size):
     from fastai.vision.all import ImageDataLoaders, Normalize, Resize, accuracy, vision_learner
     from genre_fastai.vision.augment import poster_tfms
     from genre_fastai.vision.weights import load_pretrained
-    loaded = load_pretrained(arch, weights)
+    pretrained = load_pretrained(arch, weights)
     df = cat.df.assign(is_valid=cat.df['split']=='valid')
     dls = ImageDataLoaders.from_df(df, cat.path, fn_col='file', label_col='label', valid_col='is_valid', bs=bs, item_tfms=Resize(size, method='squish'),
                                    batch_tfms=[*poster_tfms(), Normalize.from_stats(*pretrained.stats)])
@@ -56,7 +56,8 @@ def stages(learn):
 def ours_run(cat, arch, weights, bs, size, cache, cached=False):
     from genre_fastai.vision.data import get_dls
     from genre_fastai.train.learner import poster_learner
-    learn = poster_learner(dls := get_dls(cat, bs=bs, size=size, cache=cache), arch, weights)
+    import genre_fastai.train.head # it gives a Learner `fit_head`
+    learn = poster_learner(dls := get_dls(cat, bs=bs, size=size, cache_pixels=cache), arch, weights)
     frozen,unfrozen,acc = stages(learn)
     return dls, (lambda n: learn.fit_head(n, lr)) if cached else frozen, unfrozen, acc
 
@@ -66,7 +67,7 @@ def torch_run(cat, arch, weights, bs, size):
     from PIL import Image
     from torchvision.transforms import v2 as T
     from genre_fastai.vision.weights import load_pretrained
-    loaded = load_pretrained(arch, weights)
+    pretrained = load_pretrained(arch, weights)
     model,last = pretrained.model, list(pretrained.model.named_children())[-1][0]
     head = getattr(model, last)
     if isinstance(head, nn.Sequential): head[-1] = nn.Linear(head[-1].in_features, len(cat.classes))

@@ -104,7 +104,7 @@ def main(n, rounds, pages):
 
 if __name__=='__main__':
     ap = argparse.ArgumentParser(description=__doc__)
-    ap.add_argument('--n', type=int, default=10_000, help='posters')
+    ap.add_argument('--n', type=int, default=10_000, help='posters; at least 150')
     ap.add_argument('--rounds', type=int, default=5)
     ap.add_argument('--pages', type=int, default=120, help='pages to turn')
     args = ap.parse_args()

@@ -2,8 +2,8 @@
 import warnings
 # torch tells the developers of timm so at every import; a reader of a lesson can do nothing about it
 warnings.filterwarnings('ignore', message='`torch.jit.script` is deprecated', category=FutureWarning)
-from fastai.vision.all import *
-from genre_fastai.core import GenreError, posters_path
+from genre_fastai.core import GenreError, large_import, posters_path
+with large_import(): from fastai.vision.all import *
 from genre_fastai.metrics import mean_interval, wilson_interval
 from genre_fastai.experiments import Experiments, grid, summarise
 from genre_fastai.figure import Plot, Report, small_figures

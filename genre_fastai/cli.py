@@ -8,14 +8,12 @@ Docs: https://genre-fastai.github.io/genre_fastai/cli.html.md"""
 __all__ = ['app', 'urls_app', 'main']
 
 # %% ../nbs/95_cli.ipynb #74f17635
-import contextlib, difflib, errno, functools, json, math, os, re, signal, sys, warnings
+import contextlib, difflib, errno, functools, json, math, os, re, shlex, signal, sys, warnings
 from glob import glob
 from pathlib import Path
 from typing import Annotated, List, Optional
 import typer
-from .core import GenreError, printable
-from .figure import text_table
-from .catalog.core import read_catalog
+from .core import GenreError, large_import, printable
 
 # %% ../nbs/95_cli.ipynb #035a773f
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -118,6 +116,7 @@ def _command(
     def add(f):
         @functools.wraps(f)
         def run(*args, **kw):
+            if group is None and not sys.stdout.isatty(): _no_bars()
             try: return f(*args, **kw)
             except KeyboardInterrupt as e: raise SystemExit(_stopped(e, kept.format(**kw))) from None
         (group or app).command()(run)
@@ -149,7 +148,6 @@ def main(
 ):
     "Run the command line"
     with _console() as out, warnings.catch_warnings(), _ends_well():
-        if not out.isatty(): _no_bars()
         for c in (FutureWarning, DeprecationWarning): warnings.simplefilter('ignore', c)
         warnings.showwarning = lambda message, *args, **kw: _say(f'genre-fastai: {message}')
         code = _run(args)
@@ -312,11 +310,11 @@ def demo(
     out:_path('Folder for everything that is made', check=_check_out_folder, metavar='FOLDER')='demo',
     posters:_path('A csv with file,label of real posters; drawn posters if not given', check=_check_in, kind=Optional[str])=None,
     n:_option(int, 'Posters to draw', min=20, max=100_000)=450,
-    arch:_Arch='resnet34', weights:_Weights='auto', rule:_Rule='drop', seed:_Seed=42,
+    arch:_Arch='tf_efficientnet_lite0', weights:_Weights='auto', rule:_Rule='drop', seed:_Seed=42,
     epochs:_option(int, 'Epochs of fine-tuning after the solved head', min=0)=3,
 ):
     "Run every stage once, and write a report. It takes drawn posters, or yours."
-    from genre_fastai.course.demo import run_demo
+    with large_import(): from genre_fastai.course.demo import run_demo
     run_demo(out, posters, n, arch, _or_none(weights), epochs, rule, seed)
 
 # %% ../nbs/95_cli.ipynb #58450f77
@@ -388,6 +386,7 @@ _Conflicts = _one_of('keep drop best', "An address under two labels: 'keep', 'dr
 def merge(files:_path_argument('Lists to join', _check_list, List[str], 'LIST'), out:_Out, conflicts:_Conflicts='keep'):
     "Join lists. Shows the addresses that stand under two labels."
     import pandas as pd
+    from genre_fastai.figure import text_table
     from genre_fastai.collect.urls import merge_urls, read_urls, url_conflicts
     _not_over(out, *files)
     lists = [read_urls(o) for o in files]
@@ -411,6 +410,7 @@ _MinPixels = _option(int, 'Fewest pixels, width times height', min=0, max=40_000
 _Rgb = _option(bool, 'Convert to RGB', '--rgb')
 _PerHost = _option(int, 'Connections to one host', min=1, max=1000)
 _Timeout = _number('Seconds for one address, with all redirects and retries', min=.1, max=86_400)
+_Pixels = _option(bool, 'Make the training pixels from the same decode, for `train --cache-pixels`', '--cache-pixels')
 _goes_on = 'What came is stored in {dest}; run the same command again, and it goes on.'
 
 # %% ../nbs/95_cli.ipynb #d6d5d0a5
@@ -420,7 +420,7 @@ def download(
     retry_failed:_Retry=False, allow_private:_Private=False, max_side:_MaxSide=None, min_pixels:_MinPixels=0, rgb:_Rgb=False,
     per_host:_PerHost=64,
     stream:_option(bool, 'One list of any length in constant memory: a text file, or a csv with a column url', '--stream')=False,
-    timeout:_Timeout=30,
+    timeout:_Timeout=30, cache_pixels:_Pixels=False,
 ):
     "Download and check images. Goes on where an earlier run was stopped."
     from genre_fastai.collect.download import download_posters, download_report
@@ -428,7 +428,7 @@ def download(
     if stream and len(lists)!=1:
         raise GenreError(f'--stream takes one list, not {len(lists)}. Join them first with `genre-fastai urls merge`.')
     kw = dict(retry_failed=retry_failed, allow_private=allow_private, max_side=max_side, min_pixels=min_pixels, rgb=rgb,
-        per_host=per_host, timeout=timeout)
+        per_host=per_host, timeout=timeout, cache_pixels=cache_pixels or None)
     if stream: print(download_posters(lists[0], dest, as_catalog=False, **kw))
     else: print(download_report(download_posters(merge_urls(*lists), dest, **kw)))
 
@@ -450,12 +450,12 @@ def collect(
     conflicts:_Conflicts='keep', refresh:_option(bool, 'Search again where there is a list already', '--refresh')=False,
     retry_failed:_Retry=False, allow_private:_Private=False, max_side:_MaxSide=None, min_pixels:_MinPixels=0, rgb:_Rgb=False,
     per_host:_PerHost=64,
-    timeout:_Timeout=30,
+    timeout:_Timeout=30, cache_pixels:_Pixels=False,
 ):
     "From words to a folder: search, join, download. Run again, it goes on."
     from genre_fastai.collect.posters import collect_posters, search_sources
     kw = dict(retry_failed=retry_failed, allow_private=allow_private, max_side=max_side, min_pixels=min_pixels, rgb=rgb,
-        per_host=per_host, timeout=timeout)
+        per_host=per_host, timeout=timeout, cache_pixels=cache_pixels or None)
     collect_posters(_queries(classes, search_sources[source][1]), dest, n, source, conflicts, refresh, **kw)
 
 # %% ../nbs/95_cli.ipynb #54894a74
@@ -486,13 +486,14 @@ def catalog(
     resplit:_option(bool, 'Split anew though the source has a split', '--resplit')=False,
     policy:_option(str, 'What a flag does, such as grey=drop,cmyk=keep (keep, convert, drop)')='',
     label_form:_option(Optional[str], 'How labels stand in a cell, such as ";", or one for one label a row; found out if not given')=None,
-    card:_path('Write the data card too (.html, .txt or .md)', check=_check_card, kind=Optional[str])=None,
+    card:_path('Write the data card too (.html, .txt or .md)', check=_check_card, kind=Optional[str])=None, cache_pixels:_Pixels=False,
 ):
     "Verify, remove duplicates, split by film. The data set that training and evaluation read."
     from genre_fastai.catalog.build import build_catalog
     _shares(valid, test)
     _not_over(out, source)
-    cat = build_catalog(source, path, _policy(policy), contradictions, valid, test, seed, resplit, label_form=label_form)
+    cat = build_catalog(source, path, _policy(policy), contradictions, valid, test, seed, resplit, label_form=label_form,
+        cache_pixels=cache_pixels or None)
     cat.save(out)
     if card: cat.card(title=source.resolve().name).save(card)
     print(f'{cat.card()}\n{len(cat.ok)} of {len(cat)} rows take part; catalog in {out}' + (f'\ndata card in {card}' if card else ''))
@@ -517,17 +518,67 @@ def _side(size):
     raise GenreError(f'--size takes pixels from 8 to 4096: 224 for a square, or height and width as 256x176, not {size!r}.')
 
 # %% ../nbs/95_cli.ipynb #20c33ce0
-_recipes = 'auto probe finetune head stages fastai article0 article1'
-_Recipe = _one_of(_recipes, 'How to train: auto, probe, finetune, head, stages, fastai, article0 or article1')
-_Epochs = lambda help: _option(Optional[int], help, min=0, max=100_000)
+def _json(o):
+    "JSON that every reader takes: NaN is null there"
+    plain = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
+    return json.dumps({k:plain(v) for k,v in o.items()}, default=lambda v: v.item())
 
+def _show_scores(model, cat, split, as_json=False):
+    "Print what a saved model is worth on some rows"
+    with large_import():
+        from genre_fastai.deploy.folder import load_predictor
+        from genre_fastai.interpret.interpret import PosterInterpretation
+    from genre_fastai.figure import text_table
+    interp = PosterInterpretation(load_predictor(model).predictions(cat))
+    scores,matrix = interp.scores(), None if cat.multi else interp.confusion_matrix()
+    if as_json: return print(_json(dict(split=split, **scores) | ({} if cat.multi else dict(confusion=matrix.to_dict('split')))))
+    print('\n'.join(f'{k:16s} {v}' for k,v in scores.items()))
+    if not cat.multi: print(f'\n{text_table(matrix)}')
+
+# %% ../nbs/95_cli.ipynb #f8723234
+_recipes = 'auto probe finetune finetune_top head stages fastai article0 article1'
+_Recipe = _one_of(_recipes, 'How to train: auto, probe, finetune, finetune_top, head, stages, fastai, article0 or article1')
+_Epochs = lambda help: _option(Optional[int], help, min=0, max=100_000)
+_Trained = _path_argument('A catalog (csv) with splits; of a folder of class folders, a csv with file and label, or a journal, '
+    'one is built first', _check_source, metavar='CATALOG')
+
+def _with_splits(source, path, seed, cache_pixels):
+    "A catalog with splits, and whether it had to be built"
+    from genre_fastai.core import read_table
+    from genre_fastai.tables import file_kind
+    from genre_fastai.catalog.core import read_catalog
+    bare = source.is_dir() or source.is_file() and (file_kind(source) or 'split' not in read_table(source))
+    if not bare: return read_catalog(source, path), False # a pipe of the shell, too: it can be read once
+    from genre_fastai.catalog.build import build_catalog
+    cat = build_catalog(source, path, seed=seed, cache_pixels=cache_pixels)
+    n,left = ', '.join(f'{v} {k}' for k,v in cat.ok.df['split'].value_counts().items()), len(cat)-len(cat.ok)
+    print(f'{source} is no catalog with splits, so one was built: {n}; {left} of {len(cat)} rows take no part.', flush=True)
+    return cat, True
+
+def _fit(cat, folder, recipe, **kw):
+    "Train by a recipe, and save the model"
+    with large_import():
+        from genre_fastai.train.checkpoint import run_lock
+        from genre_fastai.train.recipes import train
+        from genre_fastai.deploy.folder import save_predictor
+    with run_lock(folder): # until the model is there
+        print(f'model in {save_predictor(train(cat, recipe, **kw), folder)}', flush=True)
+        (folder/'checkpoint.pth').unlink(missing_ok=True)
+
+def _keep_catalog(cat, out):
+    "Save a catalog that was built beside its model"
+    cat.save(out/'catalog.csv')
+    print(f'catalog in {out/"catalog.csv"}; other commands need --path {shlex.quote(str(cat.path))} with it')
+
+# %% ../nbs/95_cli.ipynb #f7fb9cd1
 @_command('If an epoch was finished, the same command with --resume goes on from it; else run it again.')
 def train(
-    csv:_Catalog, out:_path('Folder for the model', check=_check_out_folder, metavar='FOLDER'), recipe:_Recipe='auto',
+    csv:_Trained, out:_path('Folder for the model', check=_check_out_folder, metavar='FOLDER'), recipe:_Recipe='auto',
     arch:_option(Optional[str], 'Architecture of torchvision or timm; resnet34, or what the recipe says')=None, weights:_Weights='auto',
     freeze_epochs:_Epochs('Epochs with the body frozen, where the recipe has such')=None,
     epochs:_Epochs('Epochs with everything unfrozen')=None,
     base_lr:_option(Optional[str], "Learning rate of the head, or 'find'")=None,
+    cut:_option(Optional[str], "Train only above this place in the body, on maps computed once: 'auto' or the name of a layer")=None,
     bs:_option(Optional[int], 'Batch size', min=1, max=65_536)=None,
     size:_option(Optional[str], 'Size of the posters in pixels: 224 for a square, or height and width as 256x176')=None,
     seed:_Seed=42, path:_Path=None,
@@ -535,20 +586,20 @@ def train(
         kind=Optional[str])=None,
     cache_pixels:_option(bool, 'Decode the posters once, and keep the pixels for this and later runs', '--cache-pixels')=False,
     resume:_option(bool, 'Go on from the last finished epoch of a run that was stopped', '--resume')=False,
+    evaluation:_option(bool, 'Evaluate the saved model on the test rows, where there are such', '--evaluate/--no-evaluate')=True,
 ):
-    "Train by a recipe. Saves the model, its config and its model card."
-    base_lr,size,cat = _rate(base_lr), _side(size), read_catalog(csv, path)
+    "Train by a recipe. Saves the model, its config and its model card, and evaluates it."
+    base_lr,size = _rate(base_lr), _side(size)
+    cat,is_new = _with_splits(csv, path, seed, cache_pixels and ((size,size) if isinstance(size, int) else size or True))
     if keep_best=='accuracy' and cat.multi: keep_best = 'accuracy_multi'
-    from genre_fastai.train.checkpoint import run_lock
-    from genre_fastai.train.recipes import train as fit
-    from genre_fastai.deploy.folder import save_predictor
-    given = dict(arch=arch, freeze_epochs=freeze_epochs, epochs=epochs, base_lr=base_lr, bs=bs, size=size, keep_best=keep_best,
+    given = dict(arch=arch, freeze_epochs=freeze_epochs, epochs=epochs, base_lr=base_lr, cut=cut, bs=bs, size=size, keep_best=keep_best,
         cache_pixels=cache_pixels or None)
     given = {k:v for k,v in given.items() if v is not None}
-    with run_lock(out): # until the model is there
-        learn = fit(cat, recipe, weights=_or_none(weights), seed=seed, out=out, resume=resume, **given)
-        print(f'model in {save_predictor(learn, out)}')
-        (out/'checkpoint.pth').unlink(missing_ok=True)
+    _fit(cat, out, recipe, weights=_or_none(weights), seed=seed, out=out, resume=resume, **given)
+    if is_new: _keep_catalog(cat, out)
+    if not evaluation or not len(test := cat.where(split='test').ok): return
+    print(f'\n{len(test)} test rows, with the ends of the 95 % interval:')
+    _show_scores(out, test, 'test')
 
 # %% ../nbs/95_cli.ipynb #fa0a162f
 def _rows_of_split(cat, csv, split):
@@ -559,11 +610,6 @@ def _rows_of_split(cat, csv, split):
     if len(rows := cat.where(split=split).ok): return rows
     n = ', '.join(f'{v} {k}' for k,v in cat.ok.df['split'].value_counts().items() if k)
     raise GenreError(f'{csv} has no {split} rows that take part; it has {n or "none of any split"}. {fix}')
-
-def _json(o):
-    "JSON that every reader takes: NaN is null there"
-    plain = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
-    return json.dumps({k:plain(v) for k,v in o.items()}, default=lambda v: v.item())
 
 def _split(value:str):
     "A split by any of its names"
@@ -581,15 +627,10 @@ def evaluate(
     as_json:_option(bool, 'Print one JSON object', '--json')=False,
 ):
     "Evaluate a model on a split. Scores have an interval, and stand beside the majority-class baseline."
+    from genre_fastai.catalog.core import read_catalog
     cat = _rows_of_split(read_catalog(csv, path), csv, split)
     cat.check_files()
-    from genre_fastai.deploy.folder import load_predictor
-    from genre_fastai.interpret.interpret import PosterInterpretation
-    interp = PosterInterpretation(load_predictor(model).predictions(cat))
-    scores,matrix = interp.scores(), None if cat.multi else interp.confusion_matrix()
-    if as_json: return print(_json(dict(split=split, **scores) | ({} if cat.multi else dict(confusion=matrix.to_dict('split')))))
-    print('\n'.join(f'{k:16s} {v}' for k,v in scores.items()))
-    if not cat.multi: print(f'\n{text_table(matrix)}')
+    _show_scores(model, cat, split, as_json)
 
 # %% ../nbs/95_cli.ipynb #1367d82d
 def _pictures(paths):
@@ -608,8 +649,7 @@ def _predictions(predictor, files):
     "The predictions of the files that can be predicted, and the error of the others"
     try: return predictor.predict(files), None
     except GenreError as e:
-        from genre_fastai.deploy.folder import why_bad
-        good = [o for o in files if not why_bad(o)]
+        good = [o for o in files if o not in getattr(e, 'bad', files)] # `BadFiles` says which
         if not good or len(good)==len(files): raise
         return predictor.predict(good), e
 
@@ -621,7 +661,8 @@ def predict(
     "Predict image files."
     files = _pictures(files)
     from genre_fastai.core import atomic_write, csv_text
-    from genre_fastai.deploy.folder import load_predictor
+    from genre_fastai.figure import text_table
+    with large_import(): from genre_fastai.deploy.folder import load_predictor
     res,bad = _predictions(load_predictor(model), files)
     if csv:
         with atomic_write(csv, 'wb') as f: f.write(csv_text(res).encode('utf-8', 'backslashreplace')) # a file name may be no text
@@ -670,6 +711,7 @@ def clean(
 ):
     "Find label errors, and fix them by rules. Writes a new catalog and a journal, or applies one; test rows are left alone."
     from genre_fastai.clean.decisions import replay
+    from genre_fastai.catalog.core import read_catalog
     cat,log = read_catalog(csv, path), out.with_suffix('.jsonl')
     if out.resolve() in {o.resolve() for o in (csv, journal or log)}:
         raise GenreError(f'{out} is the catalog or the journal itself. Give another name, so that there is a way back.')

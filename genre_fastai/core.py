@@ -8,13 +8,12 @@ Docs: https://genre-fastai.github.io/genre_fastai/core.html.md"""
 __all__ = ['printable', 'GenreError', 'atomic_write', 'sha256_file', 'short_hash', 'well_formed', 'json_line', 'close_tail',
            'nests', 'json_lines', 'is_whole', 'stays_inside', 'safe_path', 'is_device', 'safe_paths', 'is_missing',
            'as_text', 'as_texts', 'escape_cell', 'unescape_cell', 'csv_text', 'read_text', 'read_table', 'keep_memory',
-           'posters_path']
+           'large_import', 'posters_path']
 
 # %% ../nbs/00_core.ipynb #909ba3f4
-import contextlib, csv, ctypes, functools, hashlib, io, json, numbers, os, re, secrets, socket, sys, time, warnings
+import atexit, contextlib, csv, ctypes, functools, gc, hashlib, io, json, numbers, os, re, secrets, socket, sys, time, warnings
 from collections import Counter
 from pathlib import Path
-import pandas as pd
 
 # %% ../nbs/00_core.ipynb #676c2f9f
 _steering = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]')
@@ -237,7 +236,9 @@ def is_missing(
     v, # Any value
 )->bool:
     "Is this one of the ways in which tables say that nothing is known (None, NaN, NaT, NA)?"
-    return type(v) is not str and pd.api.types.is_scalar(v) and pd.isna(v)
+    if type(v) is str: return False
+    import pandas as pd # where it is needed: a command that only says its help starts in half the time
+    return pd.api.types.is_scalar(v) and pd.isna(v)
 
 def as_text(
     v, # Any value
@@ -247,11 +248,14 @@ def as_text(
 
 # %% ../nbs/00_core.ipynb #81c92e7c
 def as_texts(
-    col:pd.Series, # A column of any type
-)->pd.Series:
+    col:'pd.Series', # A column of any type
+)->'pd.Series':
     "A column as text"
-    if pd.api.types.is_float_dtype(col) and col.isna().any() and (col.dropna()%1==0).all(): col = col.astype('Int64')
-    return col.astype(object).map(as_text).astype(object)
+    from pandas.api.types import is_float_dtype
+    if is_float_dtype(col) and col.isna().any() and (col.dropna()%1==0).all(): col = col.astype('Int64')
+    col = col.astype(object)
+    if set(map(type, vals := col.tolist()))<={str} and not _unwritable.search(''.join(vals)): return col # as nearly always
+    return col.map(as_text).astype(object)
 
 # %% ../nbs/00_core.ipynb #db63deeb
 _formula,_quoted = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"'+[=+\-@\t\r]")
@@ -271,7 +275,7 @@ def unescape_cell(
 
 # %% ../nbs/00_core.ipynb #4275d816
 def csv_text(
-    df:pd.DataFrame, # Any table
+    df:'pd.DataFrame', # Any table
 )->str:
     "A table as csv text, safe to open in a spreadsheet"
     df = df.apply(as_texts).rename(columns=lambda c: escape_cell(as_text(c))).map(escape_cell)
@@ -329,6 +333,7 @@ def _surplus(text):
 
 def _parse(text, path):
     "The values of a csv as text; pandas says where the lines are too long"
+    import pandas as pd
     _names(text, path)
     try:
         with warnings.catch_warnings(record=True) as said:
@@ -341,7 +346,7 @@ def _parse(text, path):
 
 def read_table(
     csv, # A csv file in UTF-8 (with or without BOM) or latin-1
-)->pd.DataFrame: # Every value text, empty where the csv has none
+)->'pd.DataFrame': # Every value text, empty where the csv has none
     "Read a csv as text, or say what is wrong with it"
     csv = Path(csv)
     if not csv.is_file(): raise GenreError(f'There is no file {csv}. Check the name, or make it with `genre-fastai catalog`.')
@@ -358,6 +363,18 @@ def keep_memory()->bool: # Was anything changed?
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     trim_threshold,top_pad,mmap_max = -1,-2,-4 # names and numbers of glibc's malloc.h
     return mallopt is not None and all([mallopt(mmap_max, 0), mallopt(trim_threshold, 2**31-1), mallopt(top_pad, 2**28)])
+
+# %% ../nbs/00_core.ipynb #40f0fff1
+@contextlib.contextmanager
+def large_import():
+    "The garbage collector rests while large libraries are imported, and passes by what they made"
+    if 'torch' in sys.modules or not gc.isenabled(): return (yield)
+    gc.disable()
+    try: yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        atexit.register(gc.unfreeze) # some libraries complain of what is left at the end
 
 # %% ../nbs/00_core.ipynb #9fe16f86
 def posters_path()->Path: # The folder, or None where the variable is not set

@@ -116,13 +116,13 @@ def fig_to_html(
     dpi=72, # Dots an inch
 )->str: # An `img` element
     "A figure as a picture inside html, as WebP where that is smaller than PNG"
-    bufs = {}
-    for fmt,kw in (('png', {}), ('webp', dict(quality=60, method=6))):
-        buf = io.BytesIO()
-        fig.savefig(buf, format=fmt, dpi=dpi, bbox_inches='tight', facecolor='white', pil_kwargs=kw)
-        bufs[fmt] = buf.getvalue()
-    fmt = min(bufs, key=lambda k: len(bufs[k]))
-    return f'<img alt="{html.escape(printable(alt), quote=True)}" src="data:image/{fmt};base64,{base64.b64encode(bufs[fmt]).decode()}">'
+    from PIL import Image
+    png,webp = io.BytesIO(),io.BytesIO()
+    fig.savefig(png, format='png', dpi=dpi, bbox_inches='tight', facecolor='white')
+    Image.open(png).save(webp, 'webp', quality=60, method=6)
+    fmt,buf = min(('png',png), ('webp',webp), key=lambda o: o[1].tell())
+    data = base64.b64encode(buf.getvalue()).decode()
+    return f'<img alt="{html.escape(printable(alt), quote=True)}" src="data:image/{fmt};base64,{data}">'
 
 no_math = 'class="tex2jax_ignore mathjax_ignore"' # of an element in whose text a notebook looks for no formulas
 

@@ -6,8 +6,9 @@ Docs: https://genre-fastai.github.io/genre_fastai/images.html.md"""
 
 # %% auto #0
 __all__ = ['image_reasons', 'max_seconds', 'max_piece', 'suffixes', 'web_formats', 'image_formats', 'BadImage', 'read_bytes',
-           'image_kind', 'guarded', 'TimedReader', 'open_image', 'check_image', 'decode', 'strict_pillow', 'has_alpha',
-           'to_rgb', 'turn_of', 'upright_rgb', 'encode_image', 'convert_image', 'thumbnail', 'jpeg_bytes']
+           'image_kind', 'guarded', 'TimedReader', 'open_image', 'check_pixels', 'scan_passes', 'load_opened',
+           'skim_image', 'check_image', 'decode', 'strict_pillow', 'has_alpha', 'to_rgb', 'turn_of', 'upright_rgb',
+           'encode_image', 'convert_image', 'thumbnail', 'jpeg_bytes']
 
 # %% ../nbs/01_images.ipynb #97277f83
 import contextlib, importlib, os, re, stat, time
@@ -122,7 +123,7 @@ def _fault(e, data):
 
 # %% ../nbs/01_images.ipynb #4755e871
 max_seconds = 10 # of the processor for one picture; the largest ones that are allowed take two on a laptop
-max_piece = 16_384 # bytes that a decoder gets at once, where it can do with pieces
+max_piece = 65_536 # bytes that a decoder gets at once, where it can do with pieces: most posters in one
 
 class TimedReader(BytesIO):
     "Bytes that are given out for some seconds of this thread's processor time, and no longer"
@@ -133,10 +134,11 @@ class TimedReader(BytesIO):
         super().__init__(data)
         self.seconds = max_seconds if seconds is None else seconds
         self.start()
-    def start(self): self.until = time.thread_time()+self.seconds
+    def start(self): self.until,self.few = time.thread_time()+self.seconds, 0
     def read(self, n=-1):
-        if time.thread_time()>self.until: raise BadImage('too-slow')
-        return super().read(n)
+        self.few = (self.few+1)%64 if 0<=n<64 else 0 # a header is read by the byte, and to ask for the time takes longer than that
+        if not self.few and time.thread_time()>self.until: raise BadImage('too-slow')
+        return BytesIO.read(self, n)
 
 # %% ../nbs/01_images.ipynb #ae0d903d
 suffixes = dict(JPEG='.jpg', PNG='.png', WEBP='.webp', GIF='.gif', BMP='.bmp', AVIF='.avif', TIFF='.tif', JPEG2000='.jp2', HEIC='.heic')
@@ -171,32 +173,55 @@ def open_image(
     with guarded(data):
         box = first_picture(data, kind)
         if box.refuse: raise BadImage(*box.refuse)
-        if box.size: _check_size(*box.size, max_pixels)
+        if box.size: check_pixels(*box.size, max_pixels)
         im = Image.open(reader := TimedReader(box.data), formats=['HEIF' if kind=='HEIC' else kind])
         im.turn = turn_of(im) if kind=='AVIF' else box.turn
-        im.format,im.full_size,im.moves,im.reader = kind, im.size, box.moves, reader
-        _check_size(*im.size, max_pixels, _passes(im, box, max_pixels))
+        im.format,im.full_size,im.moves,im.reader,im.tiles = kind, im.size, box.moves, reader, box.tiles
+        check_pixels(*im.size, max_pixels, scan_passes(im, max_pixels))
     return im
 
-def _check_size(w, h, max_pixels, passes=1):
+def check_pixels(
+    w, # Width in pixels
+    h, # Height
+    max_pixels, # More than these are refused
+    passes=1, # How often a decoder goes over them, as `scan_passes` counts
+):
+    "`BadImage` where these are too many pixels"
     if w*h*passes>max_pixels or max(w, h)>65_535: raise BadImage('too-many-pixels', f'{w} x {h}')
 
-def _passes(im, box, max_pixels):
+def scan_passes(
+    im, # What `open_image` gave
+    max_pixels=0, # The exact number matters only where there are more than these
+)->float: # 1 for what is decoded in one go
     "How often a decoder goes over the pixels, in units of an ordinary progressive JPEG with its dozen of scans"
     if im.format not in ('JPEG','TIFF'): return 1
-    scans = lambda mark: max(1, box.data.count(mark)/12/box.tiles)
+    data = im.reader.getvalue()
+    scans = lambda mark: max(1, data.count(mark)/12/im.tiles)
     most = scans(b'\xda') # one byte is counted many times as fast as two, and is nearly always enough to know
     return most if im.width*im.height*most<=max_pixels else scans(b'\xff\xda')
 
 # %% ../nbs/01_images.ipynb #80d969e8
-def _load(im, data, draft=None):
-    "Decode an opened image, a JPEG at no less than the size `draft`, or raise `BadImage`"
+def load_opened(
+    im, # What `open_image` gave
+    data, # The bytes that it was opened from
+    draft=None, # Width and height: a JPEG may be decoded smaller, but with no side below these
+):
+    "Decode an opened image, or raise `BadImage`"
     with guarded(data):
         if draft and im.format=='JPEG': im.draft('RGB', draft) # the draft of a HEIC is its thumbnail, which may differ
         im.reader.start()
         im.decodermaxblock = max_piece
         im.load()
     return im
+
+def skim_image(
+    im, # What `open_image` gave
+    data, # The bytes that it was opened from
+):
+    "Decode all of an opened image into as few pixels as can be, grey if it is a JPEG, or raise `BadImage`"
+    with guarded(data):
+        if im.format=='JPEG': im.draft('L', (1,1))
+    return load_opened(im, data)
 
 def check_image(
     data:bytes, # Bytes of an image file
@@ -208,7 +233,7 @@ def check_image(
     im = open_image(data, max_pixels, formats)
     info = dict(format=im.format, width=im.width, height=im.height, mode=im.mode)
     if im.width*im.height < min_pixels: raise BadImage('too-small', f'{im.width} x {im.height}')
-    _load(im, data, (1,1))
+    skim_image(im, data)
     return info
 
 # %% ../nbs/01_images.ipynb #1a24671e
@@ -218,7 +243,7 @@ def decode(
     max_pixels=50_000_000, # Pictures of more pixels are refused before they are decoded
 ): # A Pillow image, loaded, with what `open_image` found out about its file
     "Decode the first frame of an image, or raise `BadImage`"
-    return _load(open_image(data, max_pixels), data, size and (size,size))
+    return load_opened(open_image(data, max_pixels), data, size and (size,size))
 
 # %% ../nbs/01_images.ipynb #034bd5d3
 @contextlib.contextmanager
@@ -313,7 +338,7 @@ def convert_image(
     if not (small or rgb and im.mode!='RGB' or im.moves and (first_frame or rgb)): return data
     fmt = dict(GIF='PNG', BMP='PNG', TIFF='PNG', JPEG2000='JPEG', HEIC='JPEG').get(im.format, im.format)
     side = max_side if small else None
-    return encode_image(_reshape(_upright(_load(im, data, side and (side,side))), side, rgb), fmt, quality)
+    return encode_image(_reshape(_upright(load_opened(im, data, side and (side,side))), side, rgb), fmt, quality)
 
 def _reshape(im, side, rgb):
     "Shrink and convert a decoded image"

@@ -9,7 +9,7 @@ __all__ = ['map_rows']
 
 # %% ../nbs/05_parallel.ipynb #300d1890
 import os
-from fastcore.parallel import parallel
+from concurrent.futures import ThreadPoolExecutor
 
 # %% ../nbs/05_parallel.ipynb #e4ff7924
 def map_rows(
@@ -19,5 +19,13 @@ def map_rows(
     progress=False, # Show a progress bar?
 )->list: # One result a row, in the order of the rows
     "Call `f` for each row, in threads"
-    n = (os.cpu_count() or 1) if n_workers is None else n_workers
-    return list(parallel(f, list(rows), n_workers=n, threadpool=True, progress=progress))
+    rows,n = list(rows), (os.cpu_count() or 1) if n_workers is None else n_workers
+    size = max(1, min(64, len(rows)//(16*n))) if n else 1
+    parts,some = [rows[i:i+size] for i in range(0, len(rows), size)], lambda part: [f(o) for o in part]
+    with ThreadPoolExecutor(n or 1) as ex:
+        done = (o for part in (ex.map(some, parts) if n else map(some, parts)) for o in part)
+        return list(_bar(done, len(rows)) if progress else done)
+
+def _bar(it, n):
+    from fastprogress import progress_bar # it takes a while to import
+    return progress_bar(it, total=n, leave=False)

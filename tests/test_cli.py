@@ -114,6 +114,11 @@ def test_small_catalogs(truth, tmp_path, monkeypatch):
     works('catalog d --out d/c.csv')
     works('clean d/c.csv --out d/e.csv')
     works(f'train d/c.csv --out m --recipe probe {lite}')
+    said = works(f'train d --out first --recipe probe {lite}') # of a folder, a catalog is built first
+    assert 'd is no catalog with splits, so one was built' in said and '--path' in said
+    rows = read_catalog('first/catalog.csv', 'd').where(split='test')
+    assert f'{len(rows.ok)} test rows' in said and works('evaluate first first/catalog.csv --path d') in said
+    assert 'test rows' not in works(f'train d/c.csv --out m --recipe probe --no-evaluate {lite}')
     read_catalog('d/c.csv').assign(split='train').save('d/t.csv')
     refused('evaluate m d/t.csv', 'it has 8 train')
     works('evaluate m d/t.csv --split Train')
@@ -216,7 +221,7 @@ def test_what_is_read_is_of_its_kind(line, nothing_runs, tmp_path, made):
         (tmp_path/name).write_bytes(data)
         if 'urls google' not in line or name in ('a.jpg', 'a.json', 'a.pdf'): refused(line.replace('{}', name), name)
     (tmp_path/'empty').mkdir()
-    if 'catalog' not in line: refused(line.replace('{}', 'empty'), 'empty')
+    if line.split()[0] not in ('catalog', 'train'): refused(line.replace('{}', 'empty'), 'empty')
 
 def test_a_model_is_a_folder(nothing_runs, made, tmp_path):
     (tmp_path/'export.pkl').write_bytes(b'\x80\4')
@@ -323,6 +328,30 @@ def test_what_the_machine_lacks_is_no_bug(nothing_runs, monkeypatch):
     def bug(*args, **kw): raise ZeroDivisionError('a bug')
     monkeypatch.setattr('genre_fastai.catalog.build.build_catalog', bug)
     with pytest.raises(ZeroDivisionError): main(['catalog', 'C', '--out', 'o.csv'])
+
+# ---- what is imported
+
+_no_torch = '''
+import io, sys, contextlib
+for o in 'torch fastai torchvision timm sklearn cleanlab'.split(): sys.modules[o] = None # an import of these is an error
+from genre_fastai.cli import main
+def run(line):
+    with contextlib.suppress(SystemExit) as end, contextlib.redirect_stdout(io.StringIO()) as out: main(line.split())
+    return out.getvalue()
+for line in sys.argv[1].splitlines(): assert run(line), line
+assert not {'pandas','numpy','PIL','aiohttp'} & set(sys.modules), 'a help or version needs no table'
+for line in sys.argv[2].splitlines(): assert run(line), line
+'''
+
+def test_what_does_not_train_imports_nothing_that_does(truth, tmp_path):
+    (tmp_path/'l.txt').write_text('http://127.0.0.1:9/a.jpg\n')
+    rows = truth.where(kind='clean')[:20]
+    rows.save(tmp_path/'posters.csv')
+    helps = ['--version', *(' '.join([*names, '--help']) for names in commands())]
+    work = ['urls read l.txt --out u.csv --label a', 'urls merge u.csv l.txt --out m.csv', 'urls snippet horror', 'download u.csv --dest d --allow-private --timeout 5',
+        f'catalog posters.csv --out c.csv --card c.html --path {truth.path}']
+    res = subprocess.run([sys.executable, '-c', _no_torch, '\n'.join(helps), '\n'.join(work)], cwd=tmp_path, capture_output=True, text=True, env=os.environ|dict(PYTHONPATH=str(root)))
+    assert res.returncode==0 and (tmp_path/'c.html').exists(), res.stderr
 
 # ---- help
 

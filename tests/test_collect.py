@@ -11,6 +11,7 @@ from genre_fastai.catalog.core import read_catalog
 from genre_fastai.catalog.sources import catalog_from
 from genre_fastai.collect import posters, providers
 from genre_fastai.collect.download import download_posters, read_journal
+from genre_fastai.measure import MeasureStore
 from genre_fastai.collect.posters import SearchLists, collect_posters, list_name, search_sources
 from genre_fastai.collect.providers import duckduckgo_urls, film_table, tmdb_urls
 from genre_fastai.collect.urls import UrlWarning, read_urls, save_urls
@@ -264,3 +265,8 @@ def test_the_same_in_python(site, tmp_path):
     with pytest.warns(UserWarning, match='18 rows have no label.*They have `genres`.*folders of their own'): catalog_from(tmp_path/'journal.jsonl')
     download_posters([f'{site[0]}/n{i}.jpg' for i in range(3)], tmp_path/'n', allow_private=True, progress=False)
     with pytest.raises(GenreError, match='column `label` or `genres`, or one label for all .`genre-fastai urls read'): catalog_from(tmp_path/'n/journal.jsonl')
+
+def test_training_pixels_come_along(site, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
+    got = go(words, tmp_path/'to', Search(site[0]), cache_pixels=(80,60))
+    assert len(MeasureStore().pixels((80,60)))==got.ok.df['sha256'].nunique()>0

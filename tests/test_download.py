@@ -8,10 +8,14 @@ import aiohttp, pandas as pd, pytest
 from PIL import Image, ImageFile
 from genre_fastai.core import GenreError, atomic_write
 from genre_fastai.catalog.core import read_catalog, row_ids
-from genre_fastai.collect import net
+from genre_fastai.catalog.build import build_catalog
+from genre_fastai.collect import folder, net
 from genre_fastai.collect.download import Downloader, DownloadReport, download_posters, download_report, iter_urls, journal_rows, read_journal
+from genre_fastai.collect.folder import ImageFolder, MeasureQueue
 from genre_fastai.collect.net import redact
-from genre_fastai.images import check_image
+from genre_fastai.images import BadImage, check_image, upright_rgb
+from genre_fastai.measure import MeasureStore
+from genre_fastai.store import StoreWarning
 
 def fetch(urls, dest, **kw): return download_posters(urls, dest, allow_private=True, progress=False, **kw)
 
@@ -840,3 +844,135 @@ def test_long_lists_read_as_short_ones_do(tmp_path):
     (tmp_path/'b.csv').write_text("url,title\nnot-an-address,'=1+1\n")
     assert [r['url'] for r in iter_urls(tmp_path/'a.txt')]==['not-an-address']
     assert [r['title'] for r in iter_urls(tmp_path/'b.csv')]==['=1+1']
+
+# ---- measured at the door
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    "A cache of its own, and what is decoded"
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
+    decoded,load = Counter(), ImageFile.ImageFile.load
+    def counted(self):
+        if self.tile: decoded[self.format] += 1
+        return load(self)
+    monkeypatch.setattr(ImageFile.ImageFile, 'load', counted)
+    return decoded
+
+pictures = {'/jpg': picture(1, (300,450)), '/png': picture(2, (300,450), 'PNG'), '/webp': picture(3, (200,300), 'WEBP'), '/gif': picture(4, (90,60), 'GIF'),
+    '/bmp': picture(5, (90,60), 'BMP', 'RGB'), '/cmyk': picture(6, (200,300), mode='CMYK'), '/turned': turned, '/progressive': picture(7, (300,450), progressive=True)}
+
+def have(tmp_path, pictures=pictures, **kw):
+    with Server({k: reply(v) for k,v in pictures.items()}) as s: cat = fetch([s.url(o) for o in pictures], tmp_path/'to', **kw)
+    assert set(cat.df['reason'])=={''}
+    return cat
+
+def unread(monkeypatch):
+    "From here on no file is read as a picture"
+    def read(path, *args): raise AssertionError(f'{path} was read')
+    monkeypatch.setattr('genre_fastai.measure.read_bytes', read)
+
+def test_one_decode_a_picture(tmp_path, cache, monkeypatch):
+    cat = have(tmp_path)
+    assert sum(cache.values())==len(pictures)
+    unread(monkeypatch)
+    store = MeasureStore()
+    got = store.digests(cat.files)
+    assert [o.tobytes().hex() for o in got]==cat.df['sha256'].tolist()
+    known = store[store.find(got)]
+    assert [known[o].tolist() for o in ('width','height','bytes')]==[cat.df[o].astype(int).tolist() for o in ('width','height','bytes')]
+    assert [p.read_bytes() for p in cat.files]==list(pictures.values())
+
+def test_the_catalog_of_a_journal_decodes_nothing(tmp_path, cache, monkeypatch):
+    jpegs = {f'/{i}.jpg': picture(i, (200,300)) for i in range(12)}
+    with Server({k: reply(v) for k,v in jpegs.items()}) as s:
+        fetch([dict(url=s.url(o), label='ab'[i%2]) for i,o in enumerate(jpegs)], tmp_path/'to')
+    unread(monkeypatch)
+    assert len(build_catalog(tmp_path/'to'/'journal.jsonl', progress=False).ok)==12 and cache=={'JPEG': 12}
+
+@pytest.mark.parametrize('cache_pixels', [True, (80,60)])
+def test_training_pixels_of_the_same_decode(tmp_path, cache, cache_pixels):
+    cat = have(tmp_path, cache_pixels=cache_pixels)
+    assert sum(cache.values())==len(pictures)
+    size = (256,176) if cache_pixels is True else cache_pixels
+    pixels = MeasureStore().pixels(size)
+    got = pixels[pixels.find(cat.df['sha256'])]
+    for a,p in zip(got, cat.files):
+        seen = upright_rgb(Image.open(p)).resize(size[::-1], Image.Resampling.BILINEAR)
+        assert [o.tobytes() for o in a]==[o.tobytes() for o in seen.split()]
+
+def test_what_is_written_again_is_what_is_measured(tmp_path, cache):
+    cat = have(tmp_path, max_side=200)
+    changed = sum(max(Image.open(io.BytesIO(o)).size)>200 for o in pictures.values())
+    assert changed==5 and sum(cache.values())==len(pictures)+changed
+    store = MeasureStore()
+    assert store[store.find(cat.df['sha256'])]['height'].max()==200
+
+@pytest.mark.parametrize('kw', [{}, dict(cache_pixels=True), dict(max_side=100), dict(most=0)])
+def test_truncation_is_found_whatever_is_measured(tmp_path, cache, monkeypatch, kw):
+    monkeypatch.setattr(MeasureQueue, 'most', kw.get('most', MeasureQueue.most))
+    rng,convert = random.Random(0), {k:v for k,v in kw.items() if k=='max_side'}
+    with MeasureQueue(kw.get('cache_pixels')) as q, ImageFolder(tmp_path/'to', measures=q, **convert) as f:
+        for i in range(100):
+            data = picture(i, (120,180), progressive=i%2==0)
+            with pytest.raises(BadImage, match='truncated'): f.add(data[:rng.randrange(len(data)//4, len(data)-2)])
+        assert not q.waiting and not q.found and not any((tmp_path/'to'/'images').iterdir())
+
+def test_a_full_queue(tmp_path, cache, monkeypatch):
+    "What finds no room is stored as ever, decoded no more often, and left to later stages"
+    monkeypatch.setattr(MeasureQueue, 'most', 0)
+    cat = have(tmp_path)
+    assert sum(cache.values())==len(pictures) and [p.read_bytes() for p in cat.files]==list(pictures.values())
+    store = MeasureStore()
+    assert (store.find(cat.df['sha256'])==-1).all()
+    store.measure_files(cat.files, progress=False)
+    assert (store.find(cat.df['sha256'])>=0).all()
+
+def test_large_pictures_do_not_wait(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(MeasureQueue, 'most', 8*300_000)
+    with MeasureQueue() as q, ImageFolder(tmp_path/'to', measures=q) as f:
+        for o in ('/gif','/png'): f.add(picture(1, (700,500), 'PNG') if o=='/png' else pictures[o])
+        assert len(q.waiting)==1 and len(q.found)==1
+
+def test_measured_while_the_processor_idles(cache, monkeypatch):
+    q = MeasureQueue()
+    for _ in range(2): q.put(Image.new('RGB', (20,30)), bytes(32), '', passes=1, bytes=9)
+    q.waiting = type(q.waiting)((n, (check(o), *more)) for n,(o,*more) in q.waiting)
+    clock,cpu = [q.at], [q.cpu]
+    monkeypatch.setattr(folder.time, 'monotonic', lambda: clock[0])
+    monkeypatch.setattr(folder.time, 'process_time', lambda: cpu[0])
+    def later(seconds, used):
+        clock[0],cpu[0] = clock[0]+seconds, cpu[0]+used*os.cpu_count()
+        return q.work_if_idle()
+    assert [later(.1, 0), later(.3, .3), later(.3, .01), later(.3, .01), later(.3, 0)]==[False, False, True, True, False]
+
+def check(im):
+    "An image as `open_image` leaves it"
+    im.format,im.full_size,im.turn,im.moves = 'PNG', im.size, 1, False
+    return im
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path/'file').touch()
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'file'/'cache'))
+    with pytest.warns(StoreWarning, match='cannot be written'): cat = have(tmp_path, cache_pixels=(80,60))
+    assert [p.read_bytes() for p in cat.files]==list(pictures.values())
+
+def test_a_store_that_fails(tmp_path, cache, monkeypatch):
+    def add(*args): raise RuntimeError('no')
+    monkeypatch.setattr(MeasureStore, 'add', add)
+    with pytest.warns(StoreWarning, match='8 pictures is not kept .RuntimeError: no'): cat = have(tmp_path)
+    assert [p.read_bytes() for p in cat.files]==list(pictures.values())
+
+def test_stopped_and_what_was_measured_is_kept(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(MeasureQueue, 'work_if_idle', MeasureQueue.work)
+    async def soon(w, path, n): return await (silent if path=='/9.jpg' else steady)(w, path, n)
+    def interrupt():
+        journaled(tmp_path/'to', 9)
+        time.sleep(.3)
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=interrupt, daemon=True).start()
+    with Server({'*': soon}) as s, pytest.raises(KeyboardInterrupt, match='Stopped. 9 images came'):
+        fetch([s.url(f'/{i}.jpg') for i in range(10)], tmp_path/'to')
+    assert (MeasureStore().find(read_journal(tmp_path/'to').df['sha256'])>=0).all()
+
+@pytest.mark.parametrize('bad', [256, (0,60), 'large', (80,60,3)])
+def test_pixels_of_no_size(tmp_path, bad):
+    with pytest.raises(GenreError, match='is no size'): fetch(['https://a.b/1.jpg'], tmp_path, cache_pixels=bad)

@@ -258,4 +258,4 @@ def test_several_labels(cat):
 def test_the_default_recipe_takes_several_labels(cat, capsys):
     multi = Catalog(cat.df.drop(columns='label').assign(labels=cat.df['label']), cat.path)
     learn = fit(multi, recipe='auto', epochs=1)
-    assert 'F1' in learn.run_info.kept and learn.run_info.settings['kept'] in ('probe','finetune')
+    assert 'F1' in learn.run_info.kept and learn.run_info.settings['kept'] in ('probe','finetune','finetune_top')

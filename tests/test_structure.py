@@ -7,7 +7,7 @@ import pytest
 root = Path(__file__).resolve().parent.parent
 package = root/'genre_fastai'
 # from the ground floor up: a module may import what stands before it, and modules of its own package
-floors = 'core containers images metrics figure experiments parallel tables catalog predictions sample collect vision features train interpret clean deploy course cli all'.split()
+floors = 'core containers images metrics figure experiments parallel tables store measure catalog predictions sample collect vision features train interpret clean deploy course cli all'.split()
 
 def name_of(p):
     "The dotted name of a module below the package, '' for the package itself"
@@ -49,9 +49,9 @@ def test_no_private_name_is_imported():
     found = [f'{m}: {n} of {o}' for m in modules for o,names in imports(m) for n in names if n.startswith('_') and n!='__version__']
     assert not found, found
 
-light = {'genre_fastai': ('torch','pandas','fastai'), 'genre_fastai.tables': ('torch','aiohttp'), 'genre_fastai.catalog.build': ('torch','aiohttp'), 'genre_fastai.predictions': ('torch',), 'genre_fastai.sample.site': ('torch',),
+light = {'genre_fastai': ('torch','pandas','fastai'), 'genre_fastai.store': ('torch','fastai','PIL'), 'genre_fastai.measure': ('torch','aiohttp','fastai'), 'genre_fastai.tables': ('torch','aiohttp'), 'genre_fastai.catalog.build': ('torch','aiohttp'), 'genre_fastai.predictions': ('torch',), 'genre_fastai.sample.site': ('torch',),
     'genre_fastai.collect.download': ('torch',), 'genre_fastai.clean.widget': ('torch','aiohttp'), 'genre_fastai.clean.issues': ('torch','aiohttp'),
-    'genre_fastai.deploy.folder': ('aiohttp','anywidget'), 'genre_fastai.cli': ('torch','aiohttp')}
+    'genre_fastai.deploy.folder': ('aiohttp','anywidget'), 'genre_fastai.cli': ('torch','aiohttp','pandas','numpy','fastprogress')}
 
 @pytest.mark.parametrize('m', light)
 def test_import_is_light(m):

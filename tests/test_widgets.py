@@ -1,5 +1,5 @@
 "The cleaner: its answers without a browser, and the widget itself in headless Chromium against a real JupyterLab, Notebook 7 and Voila"
-import json, types
+import hashlib, io, json, types
 import numpy as np, pandas as pd, pytest
 from PIL import Image
 from genre_fastai.clean.decisions import CleaningSession, replay
@@ -52,6 +52,33 @@ def test_memory_does_not_grow_with_the_pages(tmp_path):
     t = Thumbs(cat.path, size=10)
     for f in cat.df['file']: t.get([f])
     assert len(t.made)==10
+
+def test_pages_from_stored_pixels(tmp_path, monkeypatch):
+    "What was decoded for training is not decoded to be shown; a changed file is"
+    import genre_fastai.clean.widget as widget
+    from genre_fastai.measure import MeasureStore, fit_pixels
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
+    cat,_ = posters(tmp_path, 12)
+    Image.new('RGB', (120,80), 'navy').save(cat.files[3]) # a wide one
+    tall,decode = tmp_path/'images/004.jpg', widget.thumbnail
+    exif = Image.Exif(); exif[0x0112] = 6
+    Image.new('RGB', (120,80), 'teal').save(tall, exif=exif) # lies on its side
+    pixels = [fit_pixels(widget.open_image(f.read_bytes()), (96,64)) for f in cat.files[:11]]
+    MeasureStore().pixels((96,64)).add([hashlib.sha256(f.read_bytes()).digest() for f in cat.files[:11]], np.stack(pixels))
+    made = []
+    monkeypatch.setattr(widget, 'thumbnail', lambda data, *args: (made.append(data), decode(data, *args))[1])
+    w = ImageCleaner(cat, tmp_path/'j.jsonl')
+    rows = said(w, 'page')['rows']
+    r,buffers = w.answer(dict(ask='pictures', ids=[o['id'] for o in rows]))
+    got = {o['file'][7:10]: Image.open(io.BytesIO(b)) for o,b in zip(rows, buffers)}
+    assert made==[cat.files[11].read_bytes()] and len(got)==12 and not r['errors']
+    assert got['000'].size==(64,96) and got['003'].size==(120,80) and got['004'].size==(64,96) and got['011'].size==(80,120)
+    for k,im in got.items():
+        want = np.asarray(decode(cat.path/f'images/{k}.jpg', 320)).mean((0,1))
+        assert np.abs(np.asarray(im).mean((0,1))-want).max()<3
+    tall.write_bytes(cat.files[0].read_bytes()+b'x')
+    Thumbs(cat.path).get(['images/004.jpg'])
+    assert len(made)==2
 
 def test_hostile_catalog(tmp_path):
     cat,_ = posters(tmp_path, 8)

@@ -68,10 +68,11 @@ def build_catalog(
     features=None, # A function from a Catalog to its `Features`, for more candidates of duplicates
     progress=True, # Show progress bars?
     label_form=None, # How several labels stand in a cell of a table, a key of `label_forms`; found out if None
+    cache_pixels=None, # True, a height and width, or a folder: make the pixels that training reads from the same decode
 )->Catalog: # Verified, without duplicates, grouped and split, with its `pairs`
     "Read, verify, dedupe and split; `GenreError` where nothing is left or anything leaks"
     cat = _read(source, path, label_form)
-    cat = cat.verify(policy, progress=progress)
+    cat = cat.verify(policy, progress=progress, cache_pixels=cache_pixels)
     if not len(cat.ok):
         why = cat.df.get('reason', cat.df['status']).value_counts()
         raise GenreError(f'None of the {len(cat)} images can be used: {"; ".join(f"{n} {k}" for k,n in why.head(5).items())}.')

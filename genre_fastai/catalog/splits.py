@@ -75,8 +75,9 @@ def copy_sets(
     "The rows that take part and show the same picture, directly or by way of others"
     cat = _knowing(cat, pairs)
     ok = (cat.df['status']=='ok').to_numpy()
-    chains = pd.Series(np.flatnonzero(ok)).groupby(linked(len(cat), _pair_rows(cat))[ok])
-    return [rows.tolist() for _,rows in chains if len(rows)>1]
+    chain = pd.Series(linked(len(cat), _pair_rows(cat)))[ok]
+    chain = chain[chain.duplicated(keep=False)]
+    return [rows.index.tolist() for _,rows in chain.groupby(chain)]
 
 # %% ../../nbs/14_catalog.splits.ipynb #c98bd7ab
 def _number(df, col, i, missing):
@@ -207,7 +208,7 @@ def _warn_one_film(cat):
 # %% ../../nbs/14_catalog.splits.ipynb #bf5b7957
 def _plan(cat, ok, valid, test, seed, frozen, grow):
     "The part of each group that is not frozen: 0, 1 or 2"
-    group,targets = cat.df['group'],cat.targets
+    group,targets = cat.df['group'].tolist(), cat.targets
     fixed,free = [i for i in ok if group[i] in frozen], [i for i in ok if group[i] not in frozen]
     shares,have = (1-valid-test, valid, test), [(targets[i], 2) for i in fixed]
     if fixed and not grow: shares,have = (1-valid/(1-test), valid/(1-test), 0.), []
@@ -217,7 +218,8 @@ def _warn_thin(cat, parts):
     "Say which labels a part lacks"
     have = defaultdict(set)
     for t,s in zip(cat.ok.targets, cat.ok.df['split']): have[s].update(t)
-    lack = [f'{s} has no {o}' for s in parts for o in cat.classes if o not in have[s]]
+    classes = cat.classes
+    lack = [f'{s} has no {o}' for s in parts for o in classes if o not in have[s]]
     if lack: warnings.warn(f'Too few films of a label to divide: {"; ".join(lack)}. Collect more of it, or take the label out.')
 
 @patch
@@ -237,8 +239,8 @@ def split(self:Catalog, # Only rows that take part get a split
     if not len(ok): raise GenreError('No row of this catalog takes part, so there is nothing to split. See the column `reason`.')
     frozen = set(cat.where(status='ok', split='test').df['group']) if freeze and 'split' in cat.df else set()
     part = _plan(cat, ok, valid, test, seed, frozen, grow)
-    new = pd.Series('', cat.df.index)
-    for i in ok: new[i] = ('train','valid','test')[part.get(cat.df['group'][i], 2)]
+    group,new = cat.df['group'].tolist(), ['']*len(cat)
+    for i in ok: new[i] = ('train','valid','test')[part.get(group[i], 2)]
     res = cat.new(cat.df.drop(columns=mark_columns(cat.df)).assign(split=new)) # `is_valid` would say what held before
     _warn_thin(res, [s for s,k in (('train',1), ('valid',valid), ('test',test)) if k])
     _warn_one_film(res)

@@ -8,17 +8,20 @@ Docs: https://genre-fastai.github.io/genre_fastai/clean.widget.html.md"""
 __all__ = ['cleaner_rows', 'Thumbs', 'ImageCleaner', 'ImageClassifierCleaner']
 
 # %% ../../nbs/82_clean.widget.ipynb #82722b07
-import math, os, warnings
+import hashlib, math, os, re, warnings
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 import anywidget
 import numpy as np, pandas as pd
+from PIL import Image
 from fastcore.basics import patch
 from fastcore.foundation import L
 from ..core import *
 from ..images import *
+from ..measure import MeasureStore
+from ..store import cache_folder
 from ..catalog.core import *
 from ..train.loaders import *
 from .decisions import *
@@ -58,6 +61,23 @@ def cleaner_rows(
     order = df.assign(loss=-df['loss']).sort_values(['order','loss'], kind='stable', na_position='last').index
     return df.loc[order].reset_index(drop=True)
 
+# %% ../../nbs/82_clean.widget.ipynb #b6a69bd3
+def _stored():
+    "The squished pixels of this user's cache, the largest first: height and records"
+    found = {tuple(map(int, re.findall(r'\d+', o.name)[:2])) for o in (cache_folder()/'pixels').glob('pixels-*x*-squish-*.keys')}
+    return [(size[0], MeasureStore().pixels(size)) for size in sorted(found, reverse=True)]
+
+def _from_store(data, height, stored):
+    "The picture that `thumbnail` makes of some bytes, from pixels that are stored; None where they are not, or too small"
+    im = open_image(data)
+    w,h = im.full_size[::-1] if im.turn>4 else im.full_size
+    shown,sha = h*min(1, height/max(w, h)), hashlib.sha256(data).digest()
+    for tall,records in stored:
+        if tall<.75*shown: return None
+        if (at := records.find([sha])[0])<0: continue
+        size = [max(1, round(o*min(shown, tall)/h)) for o in (w,h)]
+        return Image.fromarray(np.moveaxis(records[at], 0, 2)).resize(size, Image.Resampling.BILINEAR)
+
 # %% ../../nbs/82_clean.widget.ipynb #b0ac0dcc
 class Thumbs:
     "Small JPEGs of the files of a folder, made in threads; the `size` last used ones are kept"
@@ -67,7 +87,7 @@ class Thumbs:
         size=400, # How many are kept
         n_workers=None, # Threads
     ):
-        self.path,self.height,self.size,self.made = Path(path), height, size, OrderedDict()
+        self.path,self.height,self.size,self.made,self.stored = Path(path), height, size, OrderedDict(), _stored()
         self.pool = ThreadPoolExecutor(n_workers or min(8, os.cpu_count() or 1), 'thumbs')
 
 @patch
@@ -76,7 +96,9 @@ def one(self:Thumbs,
     height, # See `thumbnail`
 ):
     "The JPEG of one file, made now, or a text that says why there is none"
-    try: return jpeg_bytes(thumbnail(safe_path(self.path, file), height))
+    try:
+        data = read_bytes(safe_path(self.path, file))
+        return jpeg_bytes(_from_store(data, height, self.stored) or thumbnail(data, height))
     except (BadImage, GenreError) as e: return str(e)
     except Exception as e: return f'{type(e).__name__}: {e}' # it costs this picture, not the page
 

@@ -19,7 +19,8 @@ from ..tables import clean_label, is_unknown
 from .urls import *
 from .google import google_urls
 from .providers import duckduckgo_urls, tmdb_urls
-from .download import Downloader, download_posters, download_report, iter_urls, writing
+from .download import Downloader, download_posters, download_report, iter_urls
+from .folder import writing
 
 # %% ../../nbs/35_collect.posters.ipynb #5a697415
 def _class_name(label):

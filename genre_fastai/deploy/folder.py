@@ -6,7 +6,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/deploy.folder.html.md"""
 
 # %% auto #0
 __all__ = ['model_config', 'model_card', 'check_config', 'check_network', 'save_lock', 'save_predictor', 'Predictor',
-           'load_predictor', 'why_bad']
+           'load_predictor', 'why_bad', 'BadFiles']
 
 # %% ../../nbs/85_deploy.folder.ipynb #54d864d8
 import hashlib, html, json, platform, re
@@ -24,8 +24,8 @@ from ..vision.arguments import *
 from ..vision.weights import arch_name, is_timm
 from ..vision.models import *
 from ..vision.augment import *
-from ..vision.cache import check_fit, fit_methods
-from ..vision.data import *
+from ..vision.cache import FilePixels, PixelCache, ahead, fit_methods
+from ..vision.inference import InferenceModel
 from ..train.checkpoint import *
 from ..train.learner import *
 
@@ -163,7 +163,7 @@ def _plausible(config, f):
 def check_network(
     config:dict, # From `check_config`
     f, # A `TensorFile`, or what else `check_same` takes
-):
+)->nn.Module: # The network, on the device `meta` if it can be built there
     "A `GenreError` where a file does not hold the network of a config; takes no memory"
     try:
         with torch.device('meta'): model = _network(config)
@@ -173,6 +173,7 @@ def check_network(
         raise GenreError(f'{f.path}: {config["arch"]} cannot be built with the libraries that are installed here ({short_repr(str(e))}). '
             'Install the versions that `config.json` names.') from e
     check_same(model.state_dict(), f)
+    return model
 
 # %% ../../nbs/85_deploy.folder.ipynb #50603b87
 def _json(o):
@@ -231,6 +232,7 @@ class Predictor:
         config:dict, # From `model_config`
     ):
         self.model,self.config,self.vocab = model.to(default_device()).eval(),config,config['vocab']
+        self.quick = InferenceModel(self.model, stats=config['stats'])
     def __repr__(self): return f'Predictor({self.config["arch"]}, {", ".join(self.vocab)})'
 
 def _folder(path):
@@ -251,6 +253,22 @@ def _folder(path):
     raise GenreError(f'There is no folder {short_repr(str(path))}. {make}')
 
 # %% ../../nbs/85_deploy.folder.ipynb #17c6f9e8
+def _meta(o):
+    "Does a value hold a tensor that is only a shape?"
+    if isinstance(o, Tensor): return o.is_meta
+    if isinstance(o, dict): o = list(o.values())
+    return isinstance(o, (list,tuple,set)) and any(map(_meta, o))
+
+def _filled(model, state, config):
+    "A network with these tensors: `model` itself if nothing is left in it that is only a shape"
+    own = model.state_dict()
+    model.load_state_dict({k:v.to(own[k].dtype, copy=True) for k,v in state.items()}, assign=True)
+    if not any(_meta(list(vars(m).values())) for m in model.modules()): return model
+    model = _network(config)
+    model.load_state_dict(state)
+    return model
+
+# %% ../../nbs/85_deploy.folder.ipynb #41519f2a
 _most_config = 4<<20 # Bytes; ten thousand epochs have 2 MB
 
 def _read_config(path, name):
@@ -263,16 +281,12 @@ def _read_config(path, name):
 def _load(path, name='config.json'):
     "The network in a folder, with its tensors, and its config"
     config = _read_config(path, name)
-    with TensorFile(path/'model.safetensors') as f:
-        check_network(config, f)
-        state = f.read()
+    with TensorFile(path/'model.safetensors') as f: model,state = check_network(config, f), f.read()
     if f.sha256!=config['sha256']:
         raise GenreError(f'{f.path} is not the file that its config describes (damaged, half-copied, or of another model). '
             'Copy the folder again.')
     check_finite(state, f.path)
-    model = _network(config)
-    model.load_state_dict(state)
-    return Predictor(model, config)
+    return Predictor(_filled(model, state, config), config)
 
 def _stamp(path):
     "What changes when somebody saves into a folder, and whether somebody does"
@@ -297,28 +311,69 @@ def load_predictor(
         time.sleep(.05) # where nothing can be locked, because the folder is read-only
     return _load(path)
 
-# %% ../../nbs/85_deploy.folder.ipynb #371f1ac1
-@patch
-def _probs(self:Predictor, files, bs, tfms=None):
-    "Probabilities of files, perhaps of an augmented view of each"
-    c = self.config
-    act = torch.sigmoid if c['multi'] else partial(torch.softmax, dim=1)
-    norm = Normalize.from_stats(*c['stats'])
-    dl = image_dl(files, c['size'], c['method'], ([0.]*3,[1.]*3), bs)
-    with torch.inference_mode(): return torch.cat([act(self.model(norm(tfms(x) if tfms else x))).float().cpu() for x, in dl]).numpy()
+# %% ../../nbs/85_deploy.folder.ipynb #628a8cb1
+def why_bad(
+    file, # Image file
+)->str: # Empty if it can be decoded
+    "Why a file cannot be predicted"
+    try: upright_rgb(decode(read_bytes(file), 512)) # as `open_poster`
+    except BadImage as e: return str(e)
+    return ''
 
+class BadFiles(GenreError):
+    "Some of the files to predict are no pictures; `bad` has the reason of each"
+    def __init__(self,
+        bad:dict, # A text for each of these files
+        n:int, # Files in all
+    ):
+        super().__init__(f'{len(bad)} of {n} files cannot be predicted. {"; ".join(f"{f}: {why}" for f,why in [*bad.items()][:5])}')
+        self.bad = bad
+
+# %% ../../nbs/85_deploy.folder.ipynb #6eb32fb1
+def _decoded(files, config, bs):
+    "The pixels of `bs` files at a time, (rows,3,height,width), uint8; `BadFiles` at the end if some are no pictures"
+    pixels = FilePixels(files, config['size'], config['method'], PixelCache(config['size'], config['method']))
+    def some(idxs, pool):
+        try: return pixels(idxs, pool)
+        except BadImage:
+            if bad := {f:why for f in (files[i] for i in idxs) if (why := why_bad(f))}: return bad
+            raise
+    all_bad = {}
+    for o in ahead(some, chunked(range(len(files)), bs), 1):
+        if isinstance(o, dict): all_bad |= o
+        elif not all_bad: yield torch.from_numpy(o)
+    if all_bad: raise BadFiles(all_bad, len(files))
+
+def _files(files):
+    "Some files, or a `GenreError` where they are none"
+    files = L(files)
+    if not files: raise GenreError('There are no files to predict.')
+    if odd := [o for o in files if not isinstance(o, (str, os.PathLike))]:
+        raise GenreError(f'A model folder predicts image files, and {short_repr(odd[0])} is none. '
+            'Give paths; a Learner predicts pictures in memory.')
+    return files.map(Path)
+
+@patch
+def _probs(self:Predictor, x, tta):
+    "Probabilities of a batch of pixels"
+    act = torch.sigmoid if self.config['multi'] else partial(torch.softmax, dim=1)
+    says = lambda x: act(self.quick(x).float()).cpu().numpy()
+    x = x.to(next(self.model.parameters()).device)
+    if not tta: return says(x)
+    views,x = Pipeline(poster_tfms(), split_idx=0), TensorImage(x/255)
+    return .75*np.mean([says(views(x)) for _ in range(tta)], 0) + .25*says(x)
+
+# %% ../../nbs/85_deploy.folder.ipynb #371f1ac1
 @patch
 def predict_probs(self:Predictor,
     files, # Image files
-    bs=64, # Images a batch
+    bs=64, # Images a batch; a CPU computes fewer at a time
     tta=0, # Augmented views of each poster to average over
 )->np.ndarray: # (files, classes), float32
-    "Probabilities of each class"
-    bs,tta = check_whole('bs', bs, 1, 65536), check_whole('tta', tta, 0, 1000)
-    plain = self._probs(files, bs)
-    if not tta: return plain
-    views = Pipeline(poster_tfms(), split_idx=0)
-    return .75*np.mean([self._probs(files, bs, views) for _ in range(tta)], 0) + .25*plain
+    "Probabilities of each class; `BadFiles` where some are no pictures"
+    bs,tta,files = check_whole('bs', bs, 1, 65536), check_whole('tta', tta, 0, 1000), _files(files)
+    if not tta and next(self.model.parameters()).device.type=='cpu': bs = min(bs, 16)
+    return np.concatenate([self._probs(x, tta) for x in _decoded(files, self.config, bs)]).astype(np.float32)
 
 @patch
 def predictions(self:Predictor,
@@ -332,27 +387,10 @@ def predictions(self:Predictor,
     return Predictions(cat, self.predict_probs(cat.files, tta=tta), self.vocab, thresh)
 
 # %% ../../nbs/85_deploy.folder.ipynb #23bae93d
-def why_bad(
-    file, # Image file
-)->str: # Empty if it can be decoded
-    "Why a file cannot be predicted"
-    try: upright_rgb(decode(read_bytes(file), 512)) # as `open_poster`
-    except BadImage as e: return str(e)
-    return ''
-
 def _names(vocab):
     "Columns for the classes of a table that has `file` and `pred` already"
     def name(v): return name(f'prob_{v}') if f'prob_{v}' in vocab else f'prob_{v}'
     return [name(v) if v in ('file','pred') else v for v in vocab]
-
-def _files(files):
-    "Some files, or a `GenreError` where they are none"
-    files = L(files)
-    if not files: raise GenreError('There are no files to predict.')
-    if odd := [o for o in files if not isinstance(o, (str, os.PathLike))]:
-        raise GenreError(f'A model folder predicts image files, and {short_repr(odd[0])} is none. '
-            'Give paths; a Learner predicts pictures in memory.')
-    return files.map(Path)
 
 # %% ../../nbs/85_deploy.folder.ipynb #3ed5e8a4
 @patch
@@ -362,8 +400,6 @@ def predict(self:Predictor,
 )->pd.DataFrame: # `file,pred` and one probability a class
     "Predict image files; a file that cannot be decoded is an error that names it"
     files,thresh = _files(files), check_thresh(thresh, self.vocab)
-    if bad := [f'{f}: {why}' for f,why in zip(files, files.map(why_bad)) if why]:
-        raise GenreError(f'{len(bad)} of {len(files)} files cannot be predicted. {"; ".join(bad[:5])}')
     probs = self.predict_probs(files)
     said = probs>=thresh if self.config['multi'] else np.arange(len(self.vocab))==probs.argmax(1)[:,None]
     pred = ['|'.join(v for v,o in zip(self.vocab, row) if o) for row in said]

@@ -67,8 +67,8 @@ pools = 'stages','avgmax','avg','flat'
 
 def _pool_layers(pool):
     "Layers that make one row of numbers of a map"
-    from fastai.layers import AdaptiveConcatPool2d, Flatten
-    from torch.nn import AdaptiveAvgPool2d
+    from fastai.layers import AdaptiveConcatPool2d
+    from torch.nn import AdaptiveAvgPool2d, Flatten
     return dict(avgmax=[AdaptiveConcatPool2d(), Flatten()], avg=[AdaptiveAvgPool2d(1), Flatten()], flat=[Flatten()])[pool]
 
 def pooled_body(
@@ -78,19 +78,17 @@ def pooled_body(
     "The body of a network with a pooling on top, on the default device; a body that gives one vector an image needs none"
     from fastai.torch_core import default_device
     from torch.nn import Sequential
+    from genre_fastai.vision.inference import InferenceModel
     from genre_fastai.vision.models import make_body
     if pool not in pools: raise GenreError(f'There is no pooling {str(pool)!r}. Choose one of {", ".join(pools)}.')
     body,_,_,is_map = make_body(pretrained)
     body = body.to(default_device()).eval()
-    return StagePool(body) if pool=='stages' else Sequential(body, *(_pool_layers(pool) if is_map else [])).eval()
+    return InferenceModel(StagePool(body) if pool=='stages' else Sequential(body, *(_pool_layers(pool) if is_map else [])).eval(), body)
 
 # %% ../../nbs/50_features.extract.ipynb #47e20c71
 def _one_pass(f, dl):
     "What `f` makes of the batches of `image_dl`, (rows, d), float32"
-    import torch
-    from fastai.torch_core import default_device
-    if default_device().type=='cpu': keep_memory()
-    with torch.inference_mode(): return np.concatenate([f(x).float().cpu().numpy() for x, in dl])
+    return np.concatenate([f(x).float().cpu().numpy() for x, in dl])
 
 def extract_features(
     cat:Catalog, # Its rows with status `ok`
@@ -99,6 +97,7 @@ def extract_features(
     pool='stages', # 'stages', 'avgmax', 'avg' or 'flat'
     size=(256,176), # Height and width in pixels; several such pairs give the features of each, side by side
     bs=32, # Images a batch
+    cache_pixels=None, # True or a folder: keep the pixels of posters that had to be decoded; what is kept there is used in any case
 )->Features: # Of the rows with status `ok`
     "Features of every image that takes part, by one forward pass a size"
     from genre_fastai.vision.data import image_dl
@@ -108,5 +107,5 @@ def extract_features(
     sizes = [tuple(o) for o in ([size] if np.ndim(size)<2 else size)]
     for o in sizes: check_size(net.arch, o)
     f = pooled_body(net, pool)
-    X = [_one_pass(f, image_dl(cat.files, o, stats=net.stats, bs=bs)) for o in sizes]
+    X = [_one_pass(f, image_dl(cat.files, o, stats=net.stats, bs=bs, cache_pixels=cache_pixels)) for o in sizes]
     return Features(cat.df['id'], np.concatenate(X, 1), dict(arch=net.arch, weights=net.weights, pool=pool, size=sizes))

@@ -1,4 +1,4 @@
-"""The frozen stage in one forward pass: a head trained, or solved, on features that are computed once
+"""What does not learn is computed once: a head trained, or solved, or the top of a network fine-tuned, on what the frozen part below says
 
 Docs: https://genre-fastai.github.io/genre_fastai/train.head.html.md"""
 
@@ -13,32 +13,39 @@ from fastai.callback.mixup import MixHandler
 from fastai.vision.all import *
 from ..core import *
 from ..features.probe import *
+from ..vision.inference import *
+from ..vision.arguments import *
 from .callbacks import *
-from ..vision.models import *
-from ..vision.precision import *
+from .top import *
 
 # %% ../../nbs/62_train.head.ipynb #eb99e633
 def _in_order(dl):
     "The same rows in their own order, none dropped"
     return dl.new(shuffle=False, drop_last=False, get_idxs=lambda n=len(dl.dataset): list(range(n)))
 
-def _check_memory(o, n, max_gb):
-    "Do the features of `n` rows fit, if `o` is a batch of them?"
-    need = o.nbytes/len(o)*n
-    if need <= max_gb*1e9: return
-    raise GenreError(f'The features of {n:,} posters would take {need/1e9:.1f} GB, more than max_gb={max_gb}. '
-        'Train the usual frozen stage (recipe="stages", --recipe stages), or raise max_gb.')
+class _Rows:
+    "Features in memory, with the methods of a `MapFile`"
+    def __init__(self, n, max_gb): self.n,self.max_gb,self.xs = n,max_gb,[]
+    def add(self, x):
+        check_room(x, self.n, self.max_gb)
+        self.xs.append(x)
+    def done(self): return torch.cat(self.xs)
+    def close(self): self.xs = []
 
-def _features(learn, dl, f, max_gb):
-    "What `f` makes of each row of `dl`, and the targets"
-    if hasattr(learn, 'autocast'): f = partial(learn.autocast.apply, f, narrow=dl is learn.dls.train or learn.autocast.predict)
-    as_valid = dl.dataset.set_split_idx(1) if hasattr(dl.dataset, 'set_split_idx') else nullcontext()
-    xs,ys = [],[]
+# %% ../../nbs/62_train.head.ipynb #be230f8c
+def _call(f, *args): return f(*args)
+
+def _one_pass(learn, dl, f, keep, augment=False):
+    "Add to `keep` what `f` makes of each row of `dl`; the targets"
+    apply = partial(learn.autocast.apply, narrow=dl is learn.dls.train or learn.autocast.predict) if hasattr(learn, 'autocast') else _call
+    as_valid = dl.dataset.set_split_idx(1) if hasattr(dl.dataset, 'set_split_idx') and not augment else nullcontext()
+    ys,quick = [],None
     with torch.no_grad(), as_valid:
         for *xb,yb in (progress_bar(_in_order(dl), leave=False) if hasattr(learn, 'progress') else _in_order(dl)):
-            xs.append(f(*xb).as_subclass(Tensor)); ys.append(yb)
-            _check_memory(xs[-1], len(dl.dataset), max_gb)
-    return torch.cat(xs), torch.cat(ys)
+            quick = quick or (fold_norms(f, xb[0], learn.model) if xb[0].device.type=='cpu' and len(xb)==1 else f)
+            keep.add(apply(quick, *xb).as_subclass(Tensor))
+            ys.append(yb)
+    return torch.cat(ys)
 
 # %% ../../nbs/62_train.head.ipynb #35362bde
 class FeatureDL(GetAttr):
@@ -46,46 +53,83 @@ class FeatureDL(GetAttr):
     _default = 'source'
     def __init__(self,
         source, # The loader of the images
-        x, # One row of features for each row of its dataset
+        x, # Features, one row for each row of its dataset; of several copies, one copy after the other
         y, # Targets
-    ): self.source,self.x,self.y = source,x,y
+        copies=1, # Copies in `x`, of which each epoch takes another
+    ): self.source,self.x,self.y,self.copies,self.epoch = source,x,y,copies,0
     def __len__(self): return len(self.source)
     def __iter__(self):
         self.source.randomize()
-        for idxs in chunked(self.source.get_idxs(), self.source.bs, self.source.drop_last): yield self.x[idxs],self.y[idxs]
+        at = self.epoch%self.copies*len(self.y)
+        for idxs in chunked(self.source.get_idxs(), self.source.bs, self.source.drop_last):
+            yield self.x[[at+i for i in idxs]],self.y[idxs]
     def one_batch(self): return first(self)
-    def to(self, device): self.x,self.y = to_device((self.x,self.y), device)
+    def new(self, **kwargs): return FeatureDL(self.source.new(**kwargs), self.x, self.y, self.copies) # `get_preds` asks for one
+    def to(self, device): self.x,self.y = self.x.to(device),to_device(self.y, device)
+
+def _cached_dl(learn, dl, f, keep, copies=0):
+    "A loader on what `f` makes of each row of `dl`: once as in validation, or of some augmented copies"
+    ys = [_one_pass(learn, dl, f, keep, copies>0) for _ in range(max(copies, 1))]
+    return FeatureDL(dl, keep.done(), ys[0], len(ys))
 
 # %% ../../nbs/62_train.head.ipynb #c958bf13
 class OnFeatures(Callback):
     "Keeps the body out of a fit on its features, and refuses what needs images"
     order = -20
+    def __init__(self,
+        cut, # A `Cut`
+    ): self.cut = cut
     def before_fit(self):
         mix = [o.name for o in self.learn.cbs if isinstance(o, MixHandler)]
         if mix:
             raise GenreError(f'{mix[0]} blends images, but here the body has looked at them already. '
-                'Leave it out, or train the usual frozen stage.')
+                'Leave it out, or train without cached features (recipe="stages" or "finetune").')
         # an earlier fit leaves zeros, and an optimizer moves what has a gradient of zero
-        for p in self.model[0].parameters(): p.grad = None
+        for m in self.cut.below: m.zero_grad(set_to_none=True)
+    def before_epoch(self): self.dls.train.epoch = self.learn.epoch
+
+# %% ../../nbs/62_train.head.ipynb #77fe9dfd
+@patch
+def find_cut(self:Learner,
+    name='auto', # 'head', 'auto', or a layer of the body
+)->Cut:
+    "Where the model is cut: see `find_cut`, which is tried out on the first validation rows"
+    dl = self.dls.valid
+    self.model.to(self.dls.device)
+    two = dict(bs=2, shuffle=False, drop_last=False, num_workers=0, get_idxs=lambda: range(min(2, len(dl.dataset))))
+    return find_cut(self.model, name, None if name=='head' else first(dl.new(**two))[0])
+
+@contextmanager
+def _cached_dls(learn, cut, copies, max_gb, folder, seed):
+    "Both loaders on what is below the cut; the file of its maps is gone afterwards"
+    dls,ns = learn.dls.loaders[:2],(copies,0)
+    sizes = [len(dl.dataset)*max(n, 1) for dl,n in zip(dls, ns)]
+    new = (lambda n: _Rows(n, max_gb)) if cut.name=='head' else lambda n: MapFile(folder, n, max_gb, learn.dls.device)
+    keeps = [new(sum(sizes)), new(sizes[1])]
+    try:
+        with no_random(seed): loaders = [_cached_dl(learn, *o) for o in zip(dls, [cut.lower]*2, keeps, ns)]
+        yield DataLoaders(*loaders, path=learn.path, device=learn.dls.device)
+    finally:
+        for o in keeps: o.close()
 
 @patch
 @contextmanager
 def cached_body(self:Learner,
-    max_gb=8., # Refuse where the features would take more memory than this
+    max_gb=8., # Refuse where the features would take more than this, in memory or in a file
+    cut='head', # Where what learns begins: 'head', 'auto', or behind a layer of the body: see `find_cut`
+    copies=0, # Augmented copies of each training row, of which each epoch takes another; 0 for the row as it is in validation
+    folder=None, # Where a file of maps lies; the user's cache folder if None
+    seed=42, # Of the augmentation
 ):
-    "Train the head on what the frozen body says about each row, computed once, without augmentation"
-    fixed,rest = split_head(self.model)
-    self.freeze()
-    self.model.eval().to(self.dls.device)
-    dls,had = self.dls,self.model.__dict__.get('forward')
-    loaders = [FeatureDL(dl, *_features(self, dl, fixed, max_gb)) for dl in dls.loaders[:2]]
-    try:
-        self.dls,self.model.forward = DataLoaders(*loaders, path=self.path, device=dls.device),rest.forward
-        with self.added_cbs(OnFeatures()): yield self
-    finally:
-        self.dls = dls
-        self.model.__dict__.pop('forward', None)
-        if had is not None: self.model.forward = had
+    "Train what is above the cut on what the frozen part below says about each row, computed once"
+    copies,dls,cut = check_whole('copies', copies, 0, 1000),self.dls,self.find_cut(cut)
+    self.freeze() if cut.name=='head' else self.unfreeze()
+    self.model.eval()
+    with _cached_dls(self, cut, copies, max_gb, folder, seed) as cached:
+        try:
+            self.dls = cached
+            with cut.on_maps(), self.added_cbs(OnFeatures(cut)): yield self
+        finally: self.dls = dls
 
 # %% ../../nbs/62_train.head.ipynb #576477f1
 @patch
@@ -114,7 +158,11 @@ def fit_probe(self:Learner,
 )->Learner: # The same learner; from now on all its batch norms keep their statistics
     "Set a `linear_head` to the best there is for the frozen body"
     norm,lin = _solvable(self.model[1])
-    with self.cached_body(max_gb): x,y = self.dls.train.x.float(),self.dls.train.y
+    cut = self.find_cut('head')
+    self.freeze()
+    self.model.eval()
+    dl = _cached_dl(self, self.dls.train, cut.lower, _Rows(len(self.dls.train_ds), max_gb))
+    x,y = dl.x.float(),dl.y
     norm.running_mean.copy_(x.mean(0))
     norm.running_var.copy_(x.var(0, unbiased=False))
     Y = to_np(y) if y.ndim>1 else np.eye(len(lin.bias))[to_np(y)]

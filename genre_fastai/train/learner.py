@@ -9,7 +9,9 @@ __all__ = ['dls_shape', 'dls_catalog', 'poster_learner', 'class_weights', 'poste
 
 # %% ../../nbs/63_train.learner.ipynb #e6c3bd47
 import dataclasses, tempfile
+from contextlib import nullcontext
 import fastai.vision.widgets
+from fastai.callback.hook import HookCallback
 from fastai.vision.all import *
 from ..core import *
 from ..images import BadImage
@@ -22,7 +24,9 @@ from ..vision.models import *
 from ..vision.augment import poster_size
 from ..vision.data import *
 from ..vision.cache import *
+from ..vision.inference import *
 from ..vision.precision import *
+from .optimizer import *
 from .callbacks import *
 from .checkpoint import *
 
@@ -53,7 +57,7 @@ def poster_learner(
     weights='auto', # 'auto', 'imagenet', a file, or None: see `load_pretrained`
     metrics=None, # `accuracy`, or for several labels `accuracy_multi`, if None
     loss_func=None, # From the DataLoaders if None
-    opt_func=Adam, # Optimizer
+    opt_func=FusedAdam, # Optimizer
     cbs=None, # Further callbacks
     precision='auto', # 'auto' asks the device; 'bf16', 'fp16', 'fp32': see `to_precision`
     wd=None, # Weight decay
@@ -65,7 +69,8 @@ def poster_learner(
     if dls.device.type=='cpu': keep_memory()
     model,pretrained,splitter = poster_model(arch, get_c(dls), weights, dls_shape(dls)[0] or poster_size, **kwargs)
     _normalize(dls, pretrained.stats)
-    if metrics is None: metrics = accuracy_multi if isinstance(dls.train_ds[0][1], TensorMultiCategory) else accuracy
+    y = dls.train_ds.tls[1][0] if hasattr(dls.train_ds, 'tls') else dls.train_ds[0][1] # no poster is decoded for it
+    if metrics is None: metrics = accuracy_multi if isinstance(y, TensorMultiCategory) else accuracy
     learn = PosterLearner(dls, model, loss_func=loss_func, opt_func=opt_func, splitter=splitter, metrics=metrics, wd=wd, path=path,
         cbs=L(HistoryCallback())+L(cbs))
     learn.to_precision(precision)
@@ -141,6 +146,24 @@ def _recorder_kept(learn):
         if rec: rec.__dict__.update(was)
 
 # %% ../../nbs/63_train.learner.ipynb #32d610d0
+def _can_be_quick(learn):
+    "Is this an ordinary network on a CPU, in single precision, whose layers nobody listens to?"
+    net,cast = learn.model.eval(), getattr(learn, 'autocast', None)
+    if learn.dls.device.type!='cpu' or type(net).forward is not nn.Sequential.forward or getattr(cast, 'predict', False): return False
+    return can_split(net) and not any('forward' in m.__dict__ for m in net.modules()) and not learn.cbs.filter(risinstance(HookCallback))
+
+@contextmanager
+def _quick(learn):
+    "Inside, the network predicts as an `InferenceModel`, where that can be"
+    if not _can_be_quick(learn):
+        yield
+        return
+    net = learn.model
+    net.forward = InferenceModel(nn.Sequential(*net)).forward
+    try: yield
+    finally: net.__dict__.pop('forward', None)
+
+# %% ../../nbs/63_train.learner.ipynb #590a2a0c
 @patch
 def predictions(self:Learner,
     cat:Catalog, # Rows to predict
@@ -152,7 +175,7 @@ def predictions(self:Learner,
     tta,thresh = check_whole('tta', tta, 0, 1000), check_thresh(thresh, self.dls.vocab)
     table = isinstance(self.dls.train_ds.items, pd.DataFrame)
     dl = self.dls.test_dl(cat if isinstance(self.dls, PosterDataLoaders) else cat.df if table else list(cat.files))
-    with self.no_bar(), _recorder_kept(self), _bad_images_said():
+    with self.no_bar(), _recorder_kept(self), _bad_images_said(), _quick(self) if len(cat)*(tta+1)>=128 else nullcontext():
         probs = self.tta(dl=dl, n=tta)[0] if tta else self.get_preds(dl=dl)[0]
     return Predictions(cat, probs.float().numpy(), self.dls.vocab, thresh)
 

@@ -10,6 +10,7 @@ __all__ = ['data_settings', 'model_settings', 'schedule', 'recipes', 'run_settin
 
 # %% ../../nbs/64_train.recipes.ipynb #6446c5ca
 import contextlib, time
+from fastai.callback.mixup import MixHandler
 from fastai.vision.all import *
 from ..core import *
 from ..metrics import *
@@ -19,6 +20,7 @@ from ..vision.arguments import *
 from ..vision.weights import *
 from ..vision.data import *
 from ..vision.precision import *
+from .optimizer import *
 from .callbacks import *
 from .checkpoint import *
 from .head import *
@@ -66,6 +68,14 @@ def check_stages(
     if odd := [k for k in ('freeze_epochs','epochs','lr','lr_mult','base_lr') if isinstance(s[k], str) and (k,s[k])!=('base_lr','find')]:
         raise GenreError(f'`{odd[0]}` is {s[odd[0]]!r}, and should be a number{" or find" if odd[0]=="base_lr" else ""}.')
     if s['base_lr'] is None: raise GenreError("`base_lr` is None, and should be a number or 'find'.")
+    check_whole('copies', s['copies'], 0, 1000)
+    if s['cut'] is not None and not isinstance(s['cut'], str):
+        raise GenreError(f"`cut` is {s['cut']!r}, and should be 'auto' or the name of a layer.")
+
+def _cached(learn, s, stage, out):
+    "A context in which a stage trains on what is below its cut, computed once, if it has one"
+    if stage and s['cut']: return learn.cached_body(cut=s['cut'], copies=s['copies'], folder=out, seed=s['seed'])
+    return learn.cached_body() if s['cache_features'] and not stage else contextlib.nullcontext()
 
 def _run_stages(learn, s, out, resume, cbs, kwargs):
     "Both stages, from the beginning or from a checkpoint"
@@ -75,7 +85,7 @@ def _run_stages(learn, s, out, resume, cbs, kwargs):
         for check.stage,n in enumerate((s['freeze_epochs'], s['epochs'])):
             if not check.todo(n): continue
             learn.unfreeze() if check.stage else learn.freeze()
-            with learn.cached_body() if s['cache_features'] and not check.stage else contextlib.nullcontext():
+            with _cached(learn, s, check.stage, out):
                 fit = learn.fit if s['flat'] else partial(learn.fit_one_cycle, **s['cycles'][check.stage])
                 fit(n, _rate(learn, check, s['base_lr'], s['lr'], s['lr_mult']), cbs=cbs+L(best)+L(check), **kwargs)
     finally:
@@ -94,6 +104,9 @@ def fit_stages(self:PosterLearner,
     lr_mult=20., # The earliest layers run at `lr/lr_mult`
     flat=False, # One rate throughout, instead of one cycle a stage?
     cache_features=False, # Frozen stage on features computed once, without augmentation: see `cached_body`
+    cut=None, # Unfrozen stage only above a place in the body, 'auto' or a layer, on maps computed once: see `cached_body`
+    copies=1, # With `cut`: augmented copies of each training row; 0 for the row as it is in validation
+    seed=42, # With `cut`: of the copies' augmentation
     cycles=({},{}), # What else `fit_one_cycle` is given, for each stage
     keep_best=None, # End with the weights of the best epoch by this figure, such as 'accuracy' or 'valid_loss'
     out=None, # Folder for a checkpoint after each epoch
@@ -103,9 +116,11 @@ def fit_stages(self:PosterLearner,
 ):
     "Fit frozen, then unfrozen with discriminative learning rates; 0 epochs skip a stage"
     args = dict(freeze_epochs=freeze_epochs, epochs=epochs, base_lr=base_lr, lr=lr, lr_mult=lr_mult, flat=flat,
-        cache_features=cache_features, cycles=cycles, keep_best=keep_best, callbacks=', '.join(L(cbs).map(_word)),
+        cache_features=cache_features, cut=cut, copies=copies, seed=seed, cycles=cycles, keep_best=keep_best,
+        callbacks=', '.join(L(cbs).map(_word)),
         **{k:v for k,v in kwargs.items() if v is not None})
     check_stages(args)
+    if cut and epochs: args['cut'] = self.find_cut(cut).name
     self.run_info.settings = run_settings(self, **args)
     with run_lock(out): _run_stages(self, args, out, resume, L(cbs), kwargs)
     return self
@@ -124,7 +139,7 @@ model_settings = dict(
     weights='auto', # See `load_pretrained`
     label_smoothing=0., # Share of the label that is spread over all classes
     balance=False, # Weigh the classes by `class_weights`?
-    opt_func=Adam, # Optimizer
+    opt_func=FusedAdam, # Optimizer
     precision='auto', # See `to_precision`
     freeze_bn=True) # See `FreezeBNStats`
 
@@ -133,6 +148,7 @@ schedule = dict(
     probe=None, # `C` of `fit_probe`: a linear head is solved in place of the frozen epochs
     compare=False, # Keep the solved head, if validation rows do not show that what follows is better?
     freeze_epochs=3, epochs=3, base_lr=3e-3, lr=None, lr_mult=20., flat=False, cache_features=False, cycles=({},{}), # See `fit_stages`
+    cut=None, copies=1, # Train only above a place in the body, on maps of so many augmented copies: see `fit_stages`
     mixup=0., # `alpha` of fastai's `MixUp`; 0 for none
     patience=None, # Epochs without a lower validation loss after which a stage ends (`EarlyStoppingCallback`)
     keep_best=None, cbs=None, out=None, resume=False, # See `fit_stages`
@@ -141,8 +157,9 @@ _finetune = dict(probe=1e-3, epochs=3, lr=5e-5, lr_mult=1., label_smoothing=.1)
 _one_cycle = dict(pct_start=.99), dict(pct_start=.3, div=5.) # of `Learner.fine_tune`
 recipes = dict(
     auto=dict(_finetune, compare=True),
-    probe=dict(probe=1e-3, epochs=0),
+    probe=dict(probe=1e-3, epochs=0, arch=lite0),
     finetune=_finetune,
+    finetune_top=dict(_finetune, cut='auto', arch=lite0),
     head=dict(cache_features=True, freeze_epochs=8, epochs=0),
     stages={},
     fastai=dict(preset='article1', freeze_bn=False, freeze_epochs=1, epochs=5, base_lr=slice(2e-3), lr=1e-3, lr_mult=100.,
@@ -167,8 +184,13 @@ def recipe_settings(
     if s['probe'] and not s['freeze_bn']:
         raise GenreError('A solved head holds for the statistics that the batch norms have now. '
             'Leave `freeze_bn` on, or train the head (recipe="stages").')
+    if s['cut'] and _mixes(s):
+        raise GenreError('Mixup blends images, and above a `cut` (--cut) training sees maps that were computed once. '
+            'Leave it out, or train the whole network (recipe="finetune", --recipe finetune).')
     _check_numbers(s)
     return s
+
+def _mixes(s): return bool(s['mixup']) or any(isinstance(o, MixHandler) for o in L(s['cbs']))
 
 def _check_numbers(s):
     "A `GenreError` where a number of a recipe cannot be meant"
@@ -202,11 +224,12 @@ def _score(preds):
     s = preds.scores()
     return f'F1 {s["f1"]:.3f}' if preds.cat.multi else f'accuracy {s["accuracy"]:.3f} [{s["low"]:.3f}, {s["high"]:.3f}]'
 
-def _verdict(first, second, gain, half, seconds):
+def _verdict(first, second, gain, half, seconds, cut):
     "What the validation rows say of fine-tuning, in a sentence"
+    above = f' above the layer {cut}' if cut else ' of the whole network'
     shown = 'so a difference is shown' if abs(gain)>half else 'so no difference is shown'
     kept = 'the fine-tuned network' if gain>0 else 'the solved head'
-    return (f'Fine-tuning: {_score(second)} after {seconds:.0f} s, {gain:+.3f} [{gain-half:+.3f}, {gain+half:+.3f}] against the '
+    return (f'Fine-tuning{above}: {_score(second)} after {seconds:.0f} s, {gain:+.3f} [{gain-half:+.3f}, {gain+half:+.3f}] against the '
         f'solved head on {len(second)} validation rows, {shown}. Kept: {kept}.')
 
 def _judge(learn):
@@ -234,8 +257,9 @@ def _keep_better(learn, first, fit):
     if gain<=0:
         learn.model.load_state_dict(weights)
         learn.run_info.valid = first.scores()
-    learn.run_info.kept = _verdict(first, second, gain, half, time.perf_counter()-start)
-    learn.run_info.settings['kept'] = 'finetune' if gain>0 else 'probe'
+    s = learn.run_info.settings
+    learn.run_info.kept = _verdict(first, second, gain, half, time.perf_counter()-start, s['cut'])
+    s['kept'] = ('finetune_top' if s['cut'] else 'finetune') if gain>0 else 'probe'
     print(learn.run_info.kept)
 
 # %% ../../nbs/64_train.recipes.ipynb #a4c675ad
@@ -259,7 +283,7 @@ _told = 'seed probe preset target label_smoothing balance mixup patience'.split(
 
 def _schedule(learn, s):
     "`fit_stages` with the schedule of a recipe"
-    names = 'epochs base_lr lr lr_mult flat cache_features cycles keep_best out resume'.split()
+    names = 'epochs base_lr lr lr_mult flat cache_features cut copies seed cycles keep_best out resume'.split()
     cbs = L(s['cbs'])
     if s['mixup']: cbs += L(MixUp(s['mixup']))
     if s['patience']: cbs += L(EarlyStoppingCallback(patience=s['patience']))
@@ -274,11 +298,22 @@ def train(
     s = _from_scratch(recipe_settings(recipe, **overrides))
     with run_lock(s['out']): return _train(cat, recipe, s, overrides)
 
+def _auto_top(learn, s, overrides):
+    "On a CPU `auto` fine-tunes above a cut, where the body has a place for one and nothing needs the images in every epoch"
+    if not s['compare'] or not overrides.get('cut', learn.dls.device.type=='cpu') or _mixes(s): return s
+    try: learn.find_cut(overrides.get('cut', 'auto'))
+    except GenreError:
+        if 'cut' in overrides: raise
+        return s
+    return s | dict(cut=overrides.get('cut', 'auto'))
+
+# %% ../../nbs/64_train.recipes.ipynb #c77bc695
 def _train(cat, recipe, s, overrides):
     "A recipe whose settings are known"
     if cat.with_target(s['target']).multi and 'label_smoothing' not in overrides: s['label_smoothing'] = 0.
     set_seed(s['seed'], reproducible=True)
     start,learn = time.perf_counter(), _make_learner(cat, s)
+    s = _auto_top(learn, s, overrides)
     learn.run_info.recipe = recipe
     learn.run_info.settings |= dict(recipe=recipe, **{k:s[k] for k in _told})
     fit = _schedule(learn, s)
@@ -288,5 +323,6 @@ def _train(cat, recipe, s, overrides):
     if s['compare'] and s['epochs']: _keep_better(learn, first, fit)
     else:
         fit()
-        _judge(learn)
+        if s['epochs'] or not s['probe']: _judge(learn)
+        else: learn.run_info.valid = first.scores() # nothing was trained since
     return learn

@@ -57,7 +57,8 @@ def _timm_body(model, arch):
     body = TimmBody(model)
     # transformers give one vector an image, or their channels last: those pool for themselves
     body.needs_pool = body.needs_pool and getattr(model, 'output_fmt', 'NCHW')=='NCHW'
-    return body, model.num_features, default_split, body.needs_pool
+    nf = model.num_features if body.needs_pool else getattr(model, 'head_hidden_size', model.num_features) # some heads widen first
+    return body, nf, default_split, body.needs_pool
 
 def make_body(
     pretrained:Pretrained, # From `load_pretrained`; its network is taken apart

@@ -12,16 +12,23 @@ import functools, os, types
 from fastai.callback.channelslast import ChannelsLast
 from fastai.vision.all import *
 from ..core import GenreError
+from .inference import can_split, in_blocks
 
 # %% ../../nbs/45_vision.precision.ipynb #3bfe8d24
 cpu_bf16 = 'amx_bf16','avx512_bf16','bf16' # Intel's and AMD's, and Arm's, as `torch.cpu` names them
 _without_bf16 = 'sse41 avx avx2 avx2_vnni avx2_vnni_2 avx512_core avx512_core_vnni'.split() # values of ONEDNN_MAX_CPU_ISA
 
+def _listed(file='/proc/cpuinfo'):
+    "The instructions that Linux lists, for a torch that is too old to say; none elsewhere"
+    try: lines = Path(file).read_text(errors='replace').splitlines()
+    except OSError: return {}
+    return dict.fromkeys(next((o.partition(':')[2] for o in lines if o.lower().startswith(('flags','features'))), '').split(), True)
+
 def _cpu_bf16():
     "The bfloat16 instructions that this CPU has and that oneDNN may use"
     held = os.environ.get('ONEDNN_MAX_CPU_ISA') or os.environ.get('DNNL_MAX_CPU_ISA', '')
-    if held.lower() in _without_bf16: return ''
-    caps = getattr(torch.cpu, 'get_capabilities', dict)()
+    if held.lower() in _without_bf16 or not torch.backends.mkldnn.is_available(): return ''
+    caps = getattr(torch.cpu, 'get_capabilities', _listed)()
     return ' and '.join(o for o in cpu_bf16 if caps.get(o, False))
 
 def _mps_bf16():
@@ -98,10 +105,19 @@ class AutocastCallback(Callback):
     ):
         "`f(*xb)` in this precision; the result is float32"
         x = [o.contiguous(memory_format=torch.channels_last) if isinstance(o, Tensor) and o.ndim==4 else o for o in xb]
-        if not narrow or self.dtype==torch.float32: return f(*x)
+        if not narrow or self.dtype==torch.float32: return self.in_parts(f, *x)
         kind = xb[0].device.type
-        wide = [m for m in self.model.modules() if is_depthwise(m)] if kind=='cpu' and torch.is_grad_enabled() else []
-        with torch.autocast(kind, self.dtype), _wide(wide): return to_float(f(*x))
+        deep = lambda m: is_depthwise(m) and 'forward' not in m.__dict__ # a layer that is skipped has a `forward` of its own
+        wide = list(filter(deep, self.model.modules())) if kind=='cpu' and torch.is_grad_enabled() else []
+        with torch.autocast(kind, self.dtype), _wide(wide): return to_float(self.in_parts(f, *x))
+
+    def in_parts(self, f, *xb):
+        "`f(*xb)`, a few rows at a time where that gives the same"
+        x,model = xb[0],self.model
+        if len(xb)>1 or not isinstance(x, Tensor) or x.ndim!=4 or x.device.type!='cpu': return f(*xb)
+        if not torch.is_grad_enabled(): return in_blocks(f, x) if can_split(model) else f(x)
+        if getattr(f, '__func__', None) is not nn.Sequential.forward or len(model)!=2 or not can_split(model[0]): return f(x)
+        return model[1](in_blocks(model[0], x))
 
     def forward(self, f, *xb): return self.apply(f, *xb, narrow=self.training or self.predict)
 
@@ -132,9 +148,10 @@ def to_precision(self:Learner,
     verbose=True, # Say in one line what 'auto' chose, once a process?
 ):
     "Train in bfloat16 where the device gains from it"
-    kind,why = choose_precision(precision, self.dls.device)
-    if verbose and precision=='auto': _tell(f'Precision: {kind} ({why}).' + (' `precision="fp32"` for full width.' if kind!='fp32' else ''))
+    (kind,why),cpu = choose_precision(precision, self.dls.device), self.dls.device.type=='cpu'
+    more = ' `precision="fp32"` for full width.' if kind!='fp32' else ' Posters pass the body a few at a time.' if cpu else ''
+    if verbose and precision=='auto': _tell(f'Precision: {kind} ({why}).{more}')
     self.to_fp32()
     if kind=='fp16': return self.add_cbs([ChannelsLast(), MixedPrecision()])
     if kind=='bf16': return self.add_cb(AutocastCallback(predict=predict))
-    return self.add_cb(AutocastCallback(torch.float32)) if self.dls.device.type=='cpu' else self
+    return self.add_cb(AutocastCallback(torch.float32)) if cpu else self
