@@ -20,6 +20,7 @@ from genre_fastai.collect.providers import duckduckgo_urls, film_table, kaggle_m
 from genre_fastai.collect.net import reasons
 from genre_fastai.collect.download import download_posters, download_report, read_journal
 from genre_fastai.collect.posters import collect_posters
+from genre_fastai.measure import clear_measures
 from genre_fastai.vision.weights import lite0, load_pretrained
 from genre_fastai.vision.models import PosterCNN, linear_head
 from genre_fastai.vision.augment import poster_tfms, presets
@@ -28,6 +29,7 @@ from genre_fastai.vision.data import get_dls, poster_block
 from genre_fastai.vision.precision import AutocastCallback, has_bf16
 from genre_fastai.features.extract import Features, extract_features
 from genre_fastai.features.probe import LinearProbe, cross_val_probs
+from genre_fastai.train.optimizer import FusedAdam
 from genre_fastai.train.callbacks import BestWeightsCallback, FreezeBNStats, HistoryCallback
 from genre_fastai.train.learner import class_weights, poster_learner, poster_loss
 from genre_fastai.train.recipes import recipes, train

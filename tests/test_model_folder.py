@@ -218,3 +218,60 @@ def test_changed_checkpoints(tmp_path):
     for _ in range(40):
         p.write_bytes(flipped(data, rng))
         resume()
+
+# --- quick
+
+def test_a_network_with_tensors_that_are_in_no_file(model, monkeypatch):
+    "What is only a shape after loading is made as ever"
+    real,built = folder._network,[]
+    def with_places(config):
+        net = real(config)
+        net[0].register_buffer('places', torch.arange(3).float(), persistent=False)
+        built.append(net)
+        return net
+    want = load_predictor(model).model(torch.ones(1,3,32,32))
+    monkeypatch.setattr(folder, '_network', with_places)
+    m = load_predictor(model)
+    assert len(built)==2 and m.model[0].places.tolist()==[0,1,2] and torch.equal(m.model(torch.ones(1,3,32,32)), want)
+
+@pytest.fixture
+def posters(tmp_path):
+    from PIL import Image
+    rng = random.Random(1)
+    files = [tmp_path/f'{i}.png' for i in range(40)]
+    for f in files: Image.frombytes('RGB', (20,30), rng.randbytes(20*30*3)).save(f)
+    return files
+
+def count(monkeypatch, module, name, log):
+    real = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *a, **kw: (log.append(a), real(*a, **kw))[1])
+
+def test_each_file_is_decoded_once(model, posters, monkeypatch):
+    from genre_fastai.vision import cache
+    decoded = []
+    for m in (cache, folder): count(monkeypatch, m, 'decode', decoded)
+    m = load_predictor(model)
+    res = m.predict(posters)
+    assert len(decoded)==40 and res['file'].tolist()==[str(f) for f in posters]
+    decoded.clear()
+    m.predict_probs(posters, tta=2)
+    assert len(decoded)==40
+
+def test_all_bad_files_are_named(model, posters, monkeypatch):
+    for i in (3, 20, 39): posters[i].write_bytes(b'no picture')
+    m,asked = load_predictor(model), []
+    monkeypatch.setattr(m, 'quick', lambda x, quick=m.quick: (asked.append(len(x)), quick(x))[1])
+    with pytest.raises(folder.BadFiles, match='3 of 40 files cannot be predicted.*3.png: text.*20.png: text.*39.png: text') as e: m.predict(posters)
+    assert [o.name for o in e.value.bad]==['3.png','20.png','39.png'] and not asked # the first block is bad, and nothing is predicted after it
+    posters[3].unlink()
+    with pytest.raises(folder.BadFiles, match='3.png: missing'): m.predict_probs(posters)
+
+@pytest.mark.parametrize('arch', ['test_efficientnet','test_resnet','PosterCNN'])
+def test_predictions_are_those_of_the_network(tmp_path, posters, arch):
+    from genre_fastai.vision.cache import fit_poster
+    m = load_predictor(small_model(tmp_path/'m', arch))
+    x = torch.stack([torch.from_numpy(fit_poster(f, (32,32))) for f in posters])
+    with torch.no_grad(): want = m.model((x/255-.5)/.5).softmax(1).numpy()
+    assert abs(m.predict_probs(posters)-want).max() < 1e-5 and abs(m.predict_probs(posters, bs=7)-want).max() < 1e-5
+    with torch.no_grad(): m.model[1][-1].bias.add_(torch.tensor([1.,0])) # edited since: the quick copy is made anew
+    assert (m.predict_probs(posters)[:,0]>want[:,0]).all()

@@ -1,12 +1,16 @@
-"Precision and the frozen stage on cached features, with the real networks; bfloat16 only where the device does not emulate it"
+"Precision, blocks of a batch, networks made quick, and the frozen stage on cached features, with the real networks; bfloat16 only where the device does not emulate it"
 import contextlib, io
 import pytest, torch
-from fastai.vision.all import Callback, MixUp, nn, np, set_seed
+from fastai.vision.all import BCEWithLogitsLossFlat, Callback, CrossEntropyLossFlat, GradientAccumulation, GradientClip, LabelSmoothingCrossEntropyFlat, MixUp, SGD, nn, np, set_seed
 import genre_fastai.train.head, genre_fastai.train.recipes # they give a Learner `fit_head` and `fit_stages`
 from genre_fastai.core import GenreError
 from genre_fastai.sample.dataset import make_sample
 from genre_fastai.train.learner import poster_learner
 from genre_fastai.vision.data import get_dls
+from genre_fastai.features import extract
+from genre_fastai.train.callbacks import FreezeBNStats
+from genre_fastai.vision import inference, precision
+from genre_fastai.vision.models import poster_model
 from genre_fastai.vision.precision import choose_precision, has_bf16
 from genre_fastai.vision.weights import lite0
 
@@ -59,6 +63,97 @@ def test_a_cpu_that_is_held_to_older_instructions(monkeypatch, variable):
     assert choose_precision(device=cpu)[0]=='bf16'
     monkeypatch.setenv(variable, 'avx2')
     assert choose_precision(device=cpu)==('fp32', 'this cpu device does not report bfloat16')
+
+@pytest.mark.parametrize('caps,isa,why', [('avx2', '', ''), ('avx2 avx512_f avx512_bw avx512_vnni', '', ''), ('avx512_f avx512_bf16', '', 'avx512_bf16'), ('amx_bf16', '', 'amx_bf16'),
+    ('avx512_bf16 amx_bf16', 'AVX512_CORE_BF16', 'amx_bf16 and avx512_bf16'), ('avx512_bf16', 'AVX512_CORE', ''), ('avx512_bf16', 'avx2', ''), ('neon', '', ''), ('neon bf16', '', 'bf16')])
+@pytest.mark.parametrize('old_torch', [False, True])
+def test_bf16_only_where_the_processor_has_it(monkeypatch, tmp_path, caps, isa, why, old_torch):
+    monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', isa)
+    monkeypatch.setenv('DNNL_MAX_CPU_ISA', '')
+    if old_torch: # it cannot list instructions, and Linux is asked
+        (tmp_path/'cpuinfo').write_text(f'processor : 0\nmodel name : x\nflags : fpu {caps}\n\nprocessor : 1\nflags : fpu\n')
+        monkeypatch.delattr(torch.cpu, 'get_capabilities', raising=False)
+        monkeypatch.setattr(precision._listed, '__defaults__', (tmp_path/'cpuinfo',))
+    else: monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict.fromkeys(caps.split(), True) | dict(avx512_bf16='avx512_bf16' in caps), raising=False)
+    kind,said = choose_precision(device=torch.device('cpu'))
+    assert (kind=='bf16', why in said)==(bool(why), True)
+
+def test_bf16_is_emulated_without_onednn(monkeypatch):
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(avx512_bf16=True, bf16=True), raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: False)
+    assert choose_precision(device=torch.device('cpu'))[0]=='fp32'
+
+# --- a batch in parts
+
+tiny_net = 'test_efficientnet'
+
+class Rows(Callback):
+    "How many posters the body is given at once"
+    def before_fit(self):
+        self.seen,body = set(),self.model[0].model
+        self.had,body.forward_features = body.forward_features,lambda x: (self.seen.add((self.learn.training, len(x))), type(body).forward_features(body, x))[1]
+    def after_fit(self): del self.model[0].model.forward_features
+
+weights = torch.tensor([.5,1.,3.])
+losses = dict(plain=dict(), smooth=dict(loss=lambda: LabelSmoothingCrossEntropyFlat(eps=.2, weight=weights)), weighted=dict(loss=lambda: CrossEntropyLossFlat(weight=weights)), mixup=dict(cbs=lambda: [MixUp(.4)]),
+    accumulated=dict(cbs=lambda: [GradientAccumulation(16)]), clipped=dict(cbs=lambda: [GradientClip(.1)]), several=dict(loss=BCEWithLogitsLossFlat))
+
+def steps(cat, rows, monkeypatch, loss=None, cbs=list, freeze_bn=True):
+    monkeypatch.setattr(inference, 'block_rows', lambda x: rows or len(x))
+    learn = make(cat, arch=tiny_net, weights=None, opt_func=SGD, loss_func=loss and loss(), cbs=[Rows()], **(dict(linear=True) if freeze_bn is None else {}))
+    if freeze_bn is not False: learn.add_cb(FreezeBNStats(head=freeze_bn is None))
+    quiet(learn, lambda: (learn.fit(1, 3e-4, cbs=cbs()), learn.fit_one_cycle(1, 3e-4, cbs=cbs())))
+    return learn, torch.cat([o.flatten() for o in learn.model.state_dict().values()]), [list(h.values())[1:4] for h in learn.run_info.history]
+
+@pytest.mark.parametrize('kind', losses)
+def test_a_batch_in_parts_is_the_batch(cat, monkeypatch, kind):
+    "Weights, losses and metrics after two fits, with dropout, and with batch norms in the head that learn"
+    cat,how = multi(cat) if kind=='several' else cat, losses[kind]
+    (a,whole,told),(b,parts,said) = (steps(cat, rows, monkeypatch, **how) for rows in (None, 3))
+    assert torch.allclose(parts, whole, rtol=1e-5, atol=1e-5) and np.allclose(said, told, atol=1e-5)
+    assert np.allclose(a.recorder.losses, b.recorder.losses, atol=1e-5)
+    assert {n for t,n in a.rows.seen if t}=={8} and {n for _,n in b.rows.seen} <= {1,2,3}
+
+def test_a_batch_stays_whole_where_norms_learn(cat, monkeypatch):
+    learn,*_ = steps(cat, 3, monkeypatch, freeze_bn=False)
+    assert {n for t,n in learn.rows.seen if t}=={8} and max(n for t,n in learn.rows.seen if not t)<=3 # validation is cut
+
+def test_a_rate_is_found_in_parts(cat, monkeypatch):
+    found = []
+    for rows in (None, 3):
+        monkeypatch.setattr(inference, 'block_rows', lambda x: rows or len(x))
+        learn = make(cat, arch=tiny_net, weights=None, cbs=FreezeBNStats())
+        quiet(learn, learn.find_lr)
+        found.append(learn.recorder.losses)
+    assert np.allclose(*[o[:20] for o in found], atol=1e-4) # the last ones diverge
+
+# --- quick networks
+
+@pytest.mark.parametrize('arch', ['resnet18', 'vgg11_bn', 'mobilenet_v2', 'tf_efficientnet_lite0', 'PosterCNN', 'test_convnext', 'test_vit'])
+def test_a_quick_network_says_the_same(arch):
+    size = (160,160) if arch=='test_vit' else (96,64)
+    torch.manual_seed(1)
+    net = poster_model(arch, 3, None, size)[0].eval()
+    for m in net[0].modules():
+        if isinstance(m, nn.BatchNorm2d):
+            for t in (m.running_mean, m.weight, m.bias): nn.init.normal_(t, .5, .2)
+    x = torch.rand(9, 3, *size)
+    quick = inference.InferenceModel(net)
+    with torch.no_grad(): assert (quick(x).softmax(1)-net(x).softmax(1)).abs().max() < 1e-5
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in quick.made[1].modules()) and quick.made[1] is not net
+
+@pytest.mark.parametrize('pool', ['stages', 'avgmax', 'flat'])
+@pytest.mark.parametrize('arch', ['resnet18', 'tf_efficientnet_lite0'])
+def test_features_of_every_stage_stay(arch, pool):
+    from genre_fastai.vision.weights import load_pretrained
+    torch.manual_seed(1)
+    net = load_pretrained(arch, None)
+    for m in net.model.modules():
+        if isinstance(m, nn.BatchNorm2d): nn.init.normal_(m.running_mean)
+    quick,x = extract.pooled_body(net, pool), torch.rand(5,3,64,64)
+    with torch.no_grad(): want = quick.f(x)
+    got = quick(x)
+    assert torch.allclose(got, want, rtol=1e-4, atol=1e-5*float(want.abs().max())) and quick.made[1] is not quick.f
 
 class FixedBody(Callback):
     def before_train(self): self.model[0].eval()

@@ -13,7 +13,6 @@ from fastai.callback.mixup import MixHandler
 from fastai.vision.all import *
 from ..core import *
 from ..features.probe import *
-from ..vision.inference import *
 from ..vision.arguments import *
 from .callbacks import *
 from .top import *
@@ -32,18 +31,14 @@ class _Rows:
     def done(self): return torch.cat(self.xs)
     def close(self): self.xs = []
 
-# %% ../../nbs/62_train.head.ipynb #be230f8c
-def _call(f, *args): return f(*args)
-
 def _one_pass(learn, dl, f, keep, augment=False):
     "Add to `keep` what `f` makes of each row of `dl`; the targets"
-    apply = partial(learn.autocast.apply, narrow=dl is learn.dls.train or learn.autocast.predict) if hasattr(learn, 'autocast') else _call
+    if hasattr(learn, 'autocast'): f = partial(learn.autocast.apply, f, narrow=dl is learn.dls.train or learn.autocast.predict)
     as_valid = dl.dataset.set_split_idx(1) if hasattr(dl.dataset, 'set_split_idx') and not augment else nullcontext()
-    ys,quick = [],None
+    ys = []
     with torch.no_grad(), as_valid:
         for *xb,yb in (progress_bar(_in_order(dl), leave=False) if hasattr(learn, 'progress') else _in_order(dl)):
-            quick = quick or (fold_norms(f, xb[0], learn.model) if xb[0].device.type=='cpu' and len(xb)==1 else f)
-            keep.add(apply(quick, *xb).as_subclass(Tensor))
+            keep.add(f(*xb).as_subclass(Tensor))
             ys.append(yb)
     return torch.cat(ys)
 

@@ -133,7 +133,7 @@ def _state(net):
     return [(id(o), o.data_ptr(), 0 if o.is_inference() else o._version) for o in chain(net.parameters(), net.buffers())]
 
 class InferenceModel(nn.Module):
-    "A network, or a function with a network in it, as it is when nothing learns; on a CPU with its batch norms folded, a few rows at a time"
+    "A network, or a function with one in it, as it is when nothing learns; on a CPU with its batch norms folded, a few rows at a time"
     def __init__(self,
         f, # A network, or a function of images
         net=None, # The network in `f`, if `f` is none itself

@@ -106,18 +106,18 @@ class AutocastCallback(Callback):
         "`f(*xb)` in this precision; the result is float32"
         x = [o.contiguous(memory_format=torch.channels_last) if isinstance(o, Tensor) and o.ndim==4 else o for o in xb]
         if not narrow or self.dtype==torch.float32: return self.in_parts(f, *x)
-        kind = xb[0].device.type
+        kind,learns = xb[0].device.type,torch.is_grad_enabled()
         deep = lambda m: is_depthwise(m) and 'forward' not in m.__dict__ # a layer that is skipped has a `forward` of its own
-        wide = list(filter(deep, self.model.modules())) if kind=='cpu' and torch.is_grad_enabled() else []
-        with torch.autocast(kind, self.dtype), _wide(wide): return to_float(self.in_parts(f, *x))
+        wide = list(filter(deep, self.model.modules())) if kind=='cpu' and learns else []
+        with torch.autocast(kind, self.dtype), _wide(wide): return to_float(f(*x) if learns else self.in_parts(f, *x))
 
     def in_parts(self, f, *xb):
         "`f(*xb)`, a few rows at a time where that gives the same"
         x,model = xb[0],self.model
         if len(xb)>1 or not isinstance(x, Tensor) or x.ndim!=4 or x.device.type!='cpu': return f(*xb)
         if not torch.is_grad_enabled(): return in_blocks(f, x) if can_split(model) else f(x)
-        if getattr(f, '__func__', None) is not nn.Sequential.forward or len(model)!=2 or not can_split(model[0]): return f(x)
-        return model[1](in_blocks(model[0], x))
+        chain = getattr(f, '__func__', None) is nn.Sequential.forward and f.__self__ is model and len(model)==2
+        return model[1](in_blocks(model[0], x)) if chain and can_split(model[0]) else f(x)
 
     def forward(self, f, *xb): return self.apply(f, *xb, narrow=self.training or self.predict)
 
