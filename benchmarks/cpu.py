@@ -18,11 +18,11 @@ def prepare(posters, n, folder):
     from genre_fastai.catalog.core import Catalog
     from genre_fastai.catalog.sources import catalog_from
     from genre_fastai.sample.dataset import make_sample
-    cat = catalog_from(posters).ok if posters else make_sample(folder/'posters', n=int(n*1.4), seed=1).where(kind='clean')
+    cat = catalog_from(posters).ok if posters else make_sample(folder/'posters', n=3*n, seed=1).where(kind='clean')
     cat = Catalog(cat.df.sample(min(n, len(cat)), random_state=1), cat.path)
     cat = cat.assign(split=['valid' if i%4==3 else 'train' for i in range(len(cat))])
     (folder/'catalog.csv').write_text(cat.to_csv(), encoding='utf-8')
-    return str(cat.path)
+    return str(cat.path), len(cat)
 
 # --- one function a task and a way; each gives a function without arguments and the number of posters that it goes over
 
@@ -96,7 +96,6 @@ def worker(csv, path, arch, size, bs, threads, keeps):
     "Do what the lines of stdin ask for, and write seconds, seconds of the processor, and posters"
     import torch, fastprogress.fastprogress as fp, warnings
     warnings.simplefilter('ignore')
-    import faulthandler, signal; faulthandler.register(signal.SIGUSR1, all_threads=True)
     out,sys.stdout = sys.stdout,open(os.devnull, 'w')
     fp.NO_BAR = True
     from genre_fastai import core
@@ -130,7 +129,7 @@ def ask(p, *what):
     sys.exit(f'{what} failed, see above')
 
 def main(a, folder):
-    path = prepare(a.posters, a.n, folder)
+    path,n = prepare(a.posters, a.n, folder)
     args = dict(csv=str(folder/'catalog.csv'), path=path, arch=a.arch, size=a.size, bs=a.bs, threads=a.threads)
     workers = dict(plain=start(args, False), before=start(args, True), ours=start(args, True))
     where = lambda task,who: 'ours' if who=='ours' else 'before' if who=='before' and task in kept else 'plain'
@@ -144,7 +143,7 @@ def main(a, folder):
             ratio = '' if w=='ours' else '; ours {:.1f} times as fast ({:.1f} to {:.1f}), {:.1f} of the processor'.format(
                 *(f([r[0]/r[2]/(o[0]/o[2]) for r,o in zip(rs, got['ours'])]) for f in (statistics.median, min, max)), statistics.median(r[1]/r[2]/(o[1]/o[2]) for r,o in zip(rs, got['ours'])))
             print(f'{task:20s} {w:7s} {1/mid(0):7.1f} posters/s, {mid(1)*1000:6.1f} ms of the processor each{ratio}', flush=True)
-    print(f'{a.arch}, {a.size[0]} x {a.size[1]}, {rs[0][3]}, {rs[0][4]} threads, {rs[0][2]//2 if task=="fine_tune(1)" else rs[0][2]} posters, {a.rounds} rounds')
+    print(f'{a.arch}, {a.size[0]} x {a.size[1]}, {rs[0][3]}, {rs[0][4]} threads, {n} posters, {a.rounds} rounds')
     for p in workers.values(): p.stdin.close(); p.wait()
 
 if __name__=='__main__':

@@ -332,7 +332,8 @@ class BadFiles(GenreError):
 # %% ../../nbs/85_deploy.folder.ipynb #6eb32fb1
 def _decoded(files, config, bs):
     "The pixels of `bs` files at a time, (rows,3,height,width), uint8; `BadFiles` at the end if some are no pictures"
-    pixels = FilePixels(files, config['size'], config['method'], PixelCache(config['size'], config['method']))
+    fit = config['size'],config['method']
+    pixels = FilePixels(files, *fit, PixelCache(*fit) if len(files)>16 else None) # a few are decoded before they are found
     def some(idxs, pool):
         try: return pixels(idxs, pool)
         except BadImage:
