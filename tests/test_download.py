@@ -970,9 +970,12 @@ def test_stopped_and_what_was_measured_is_kept(tmp_path, cache, monkeypatch):
         journaled(tmp_path/'to', 9)
         time.sleep(.3)
         os.kill(os.getpid(), signal.SIGINT)
+    old = signal.signal(signal.SIGINT, signal.default_int_handler) # a shell lets its background jobs ignore it
     threading.Thread(target=interrupt, daemon=True).start()
-    with Server({'*': soon}) as s, pytest.raises(KeyboardInterrupt, match='Stopped. 9 images came'):
-        fetch([s.url(f'/{i}.jpg') for i in range(10)], tmp_path/'to', timeout=90)
+    try:
+        with Server({'*': soon}) as s, pytest.raises(KeyboardInterrupt, match='Stopped. 9 images came'):
+            fetch([s.url(f'/{i}.jpg') for i in range(10)], tmp_path/'to', timeout=90)
+    finally: signal.signal(signal.SIGINT, old)
     assert (MeasureStore().find(read_journal(tmp_path/'to').df['sha256'])>=0).all()
 
 @pytest.mark.parametrize('bad', [256, (0,60), 'large', (80,60,3)])
