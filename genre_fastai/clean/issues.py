@@ -200,7 +200,7 @@ def auto_clean(
     seed=42, # Of the folds
     pairs=None, # What `find_duplicates` found, for the rules about copies; `cat.pairs` if None
     features=None, # `Features` of the rows of `cat.dev`; extracted from them if None
-    size=(256,176), # Of the posters for those: see `extract_features`
+    size=None, # Of the posters for those: see `extract_features`
 )->tuple: # The cleaned catalog, and the issues
     "Out-of-fold issues of all rows but those of the test, decided by rules and applied to a copy"
     feats = extract_features(cat.dev, arch, weights, size=size) if features is None else features

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 from fastcore.basics import patch
 from ..core import *
-from ..tables import clean_label, is_unknown, read_labels, year_of
+from ..tables import clean_label, is_unknown, read_labels, tmdb_genre_ids, year_of
 from .urls import *
 
 # %% ../../nbs/32_collect.providers.ipynb #66be356c
@@ -69,13 +69,10 @@ def _title_year(title, year):
     return title, year
 
 # %% ../../nbs/32_collect.providers.ipynb #82ca9f71
-_tmdb_genres = {28: 'Action', 12: 'Adventure', 16: 'Animation', 35: 'Comedy', 80: 'Crime', 99: 'Documentary', 18: 'Drama',
-    10751: 'Family', 14: 'Fantasy', 36: 'History', 27: 'Horror', 10402: 'Music', 9648: 'Mystery', 10749: 'Romance',
-    878: 'Science Fiction', 10770: 'TV Movie', 53: 'Thriller', 10752: 'War', 37: 'Western'}
-_genre_words = {o.lower() for o in _tmdb_genres.values()} | set('biography film-noir musical news reality-tv sci-fi short sport'.split())
+_genre_words = {o.lower() for o in tmdb_genre_ids.values()} | set('biography film-noir musical news reality-tv sci-fi short sport'.split())
 _no_genre = re.compile(r'\W*no genres? (listed|given)\W*', re.I)
 
-def _named(genre): return _tmdb_genres.get(int(genre[:9]), '') if genre.isdecimal() else genre.replace('|', '/')
+def _named(genre): return tmdb_genre_ids.get(int(genre[:9]), '') if genre.isdecimal() else genre.replace('|', '/')
 
 def _genre_lists(col):
     "The genres of each cell of a column, and the numbers of the cells that cannot be read"
@@ -362,7 +359,7 @@ def _film_names_of(o, names):
     "The genres of a film in an answer, and the numbers that no genre has"
     own = [_text(g.get('name')) for g in _dicts(o.get('genres'))]
     ids = [_number(i) for i in o.get('genre_ids')] if isinstance(o.get('genre_ids'), list) and not any(own) else []
-    found = [names.get(int(i or 0)) or _tmdb_genres.get(int(i or 0), '') for i in ids]
+    found = [names.get(int(i or 0)) or tmdb_genre_ids.get(int(i or 0), '') for i in ids]
     return '|'.join(g.replace('|', '/') for g in own+found if g), [i for i,g in zip(ids, found) if not g]
 
 def _tmdb_row(o, size, images, names):
@@ -399,7 +396,7 @@ def _settings(tmdb, lang):
     sizes = [o for o in sizes if isinstance(o, str)] if isinstance(sizes, list) else []
     genres = _dicts((tmdb.get('/genre/movie/list', **lang) or {}).get('genres'))
     names = {int(i): t for o in genres if (i := _number(o.get('id'))) and (t := _text(o.get('name')))}
-    return base if base.startswith('http') else 'https://image.tmdb.org/t/p', sizes or tmdb_sizes, names or _tmdb_genres
+    return base if base.startswith('http') else 'https://image.tmdb.org/t/p', sizes or tmdb_sizes, names or tmdb_genre_ids
 
 # %% ../../nbs/32_collect.providers.ipynb #a00a9ab0
 def _check_n(n):

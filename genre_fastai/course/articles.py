@@ -11,6 +11,7 @@ __all__ = ['colour_only', 'tmdb_genres', 'keep_rows', 'genre_columns', 'action_d
 # %% ../../nbs/91_course.articles.ipynb #4488e21e
 import warnings, pandas as pd
 from ..core import *
+from ..tables import tmdb_genre_ids
 from ..catalog.core import *
 from ..catalog.sources import hash_order
 from ..catalog.build import build_catalog
@@ -82,8 +83,7 @@ def action_decades(
     return _finish(cat, balanced, seed, policy, valid, test)
 
 # %% ../../nbs/91_course.articles.ipynb #877bff55
-tmdb_genres = ['Action','Adventure','Animation','Comedy','Crime','Documentary','Drama','Family','Fantasy','History','Horror','Music',
-    'Mystery','Romance','Science Fiction','Thriller','War','Western']
+tmdb_genres = [o for o in sorted(tmdb_genre_ids.values()) if o!='TV Movie']
 _no_overview = {'', 'no overview', 'no overview found.', 'no overview yet.', 'n/a'}
 
 def movies_dataset_urls(

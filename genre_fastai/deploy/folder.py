@@ -17,6 +17,7 @@ from safetensors.torch import save
 from .. import __version__
 from ..core import *
 from ..images import BadImage, decode, read_bytes, upright_rgb
+from ..multilabel import over_thresh, thresh_text
 from ..catalog.core import *
 from ..predictions import *
 from ..vision.tensors import *
@@ -42,8 +43,15 @@ def _made_of(learn):
     raise GenreError('A model folder tells how a poster becomes a tensor and on which rows the model was trained, which this learner '
         'does not know. Make the learner with `poster_learner(get_dls(cat))` or `train(cat)`, or keep it by fastai\'s `learn.export()`.')
 
+# %% ../../nbs/85_deploy.folder.ipynb #f3018271
+def _own_thresh(run, multi, vocab, thresh):
+    "The threshold of each class, or one, or None for .5, as JSON has it"
+    thresh = ifnone(thresh, getattr(run, 'thresh', None))
+    return None if thresh is None or not multi else np.asarray(check_thresh(thresh, vocab)).tolist()
+
 def model_config(
     learn:Learner, # From `poster_learner`
+    thresh=None, # With several labels: from which probability on one is predicted, as from `fit_thresholds`; the learner's own if None
     **extra # Further entries, such as `scores`
 )->dict: # Texts, numbers, booleans, None, and lists and dicts of them
     "What is needed to build the network again, and where it came from"
@@ -54,6 +62,7 @@ def model_config(
     catalog = cat.hash if len(cat) else run.settings.get('catalog', '') # exported loaders have no rows
     return dict(format=2, arch=net.arch, linear=run.linear, head=run.head, weights=net.weights,
         stats=[list(map(float, o)) for o in net.stats], vocab=[str(o) for o in learn.dls.vocab], multi=cat.multi,
+        thresh=_own_thresh(run, cat.multi, learn.dls.vocab, thresh),
         size=list(size), method=method, device=learn.dls.device.type,
         catalog=catalog, rows=cat.df['split'].value_counts().to_dict(), recipe=run.recipe, settings=run.settings, kept=run.kept,
         seconds=round(run.seconds, 1), valid=valid, history=history, versions=_versions(), **extra)
@@ -85,8 +94,9 @@ def model_card(
     c,vocab = config, [_text(o) for o in config['vocab']]
     title = f'# {_text(c["arch"])}: {", ".join(vocab[:6])}{" and more" if len(vocab)>6 else ""}'
     what = f'Predicts {"the genres" if c["multi"] else "one genre"} of a movie poster: {", ".join(vocab)}.'
+    thresh = thresh_text(c['thresh']) if c.get('thresh') is not None else ''
     made = dict(network=c['arch'], size=f'{c["size"][0]} x {c["size"][1]} pixels, {c["method"]}', rows=', '.join(f'{v} {k}' for k,v in
-        c.get('rows', {}).items()), **{k:c.get(k) for k in 'weights recipe seconds device catalog'.split()})
+        c.get('rows', {}).items()), threshold=thresh, **{k:c.get(k) for k in 'weights recipe seconds device catalog'.split()})
     rights = 'Posters belong to their studios. This folder holds no poster.'
     parts = [_front+title, what, rights, '## Use', _use, '## Validation rows', _text(c.get('kept', '')), _table(c.get('valid', {})),
         '## How it was made', _table(made), '## Settings', _table(c.get('settings', {}))]
@@ -106,6 +116,8 @@ def _is_size(v): return isinstance(v, list) and len(v)==2 and all(type(o) is int
 def _is_stats(v): return isinstance(v, list) and len(v)==2 and _is_three(v[0], -1e3, 1e3) and _is_three(v[1], 1e-3, 1e3)
 
 # %% ../../nbs/85_deploy.folder.ipynb #7a81fd50
+def _is_thresh(v): return v is None or all(_is_number(o, 0, 1) for o in (v if isinstance(v, list) else [v]))
+
 def _is_head(v):
     "What `add_head` takes, as far as it decides the tensors of a head"
     flags = 'concat_pool pool first_bn bn_final lin_first'.split()
@@ -118,6 +130,7 @@ _entries = dict(
     arch=(lambda v: _is_text(v, 100), 'the name of an architecture'),
     vocab=(_is_vocab, '2 to 20,000 different names, none empty or longer than 1000 characters'),
     multi=(lambda v: type(v) is bool, 'true or false'),
+    thresh=(_is_thresh, 'a number from 0 to 1, or a list of one for each class'),
     linear=(lambda v: type(v) is bool, 'true or false'),
     head=(_is_head, 'what the head was made with'),
     size=(_is_size, 'height and width, whole numbers from 8 to 4096'),
@@ -134,9 +147,9 @@ def _check_arch(config, file):
 def check_config(
     config:dict, # What `config.json` holds
     file, # Where it stands, for the message
-)->dict: # The same, with `linear` and `head`
+)->dict: # The same, with `linear`, `head` and `thresh`
     "A `GenreError` where a config does not describe a model that this version can build"
-    config = dict(dict(linear=False, head={}), **config)
+    config = dict(dict(linear=False, head={}, thresh=None), **config)
     if (n := config.get('format'))!=2 and type(n) is int:
         raise GenreError(f'{file} has the format {short_repr(n)}, and genre_fastai {__version__} reads format 2. '
             f'{"Save the model again with this version." if n<2 else "Install a newer genre_fastai."}')
@@ -145,6 +158,9 @@ def check_config(
         was = f'is {short_repr(config[k])}' if k in config else 'is missing'
         raise GenreError(f'{file} does not describe a model: `{k}` {was}, and should be {what}. '
             'Copy the folder again, or save the model again.')
+    if isinstance(config['thresh'], list) and len(config['thresh'])!=len(config['vocab']):
+        n,k = len(config['thresh']), len(config['vocab'])
+        raise GenreError(f'{file} has {n} thresholds (`thresh`) for {k} classes. Copy the folder again, or save the model again.')
     _check_arch(config, file)
     return config
 
@@ -188,7 +204,8 @@ def _parts(learn, extra):
     state = {k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}
     check_finite(state, 'The model')
     data = save(state)
-    if odd := [k for k in extra if k in _entries]: raise GenreError(f'`{odd[0]}` is an entry of every config. Give yours another name.')
+    odd = [k for k in extra if k in _entries and k!='thresh']
+    if odd: raise GenreError(f'`{odd[0]}` is an entry of every config. Give yours another name.')
     config = _json(model_config(learn, sha256=hashlib.sha256(data).hexdigest(), **extra))
     try: check_network(check_config(config, 'The config'), Held(state, 'It'))
     except GenreError as e:
@@ -210,7 +227,7 @@ _next = '.config.next.json' # the config of the tensors, until it takes its plac
 def save_predictor(
     learn:Learner, # From `poster_learner`
     path, # Folder to write
-    **extra # Further entries of the config
+    **extra # Further entries of the config; `thresh` for thresholds other than the learner's own
 )->Path: # The folder
     "Write `model.safetensors`, `config.json` and `README.md`"
     path,(tensors,config,card) = Path(path), _parts(learn, extra)
@@ -233,6 +250,8 @@ class Predictor:
     ):
         self.model,self.config,self.vocab = model.to(default_device()).eval(),config,config['vocab']
         self.quick = InferenceModel(self.model, stats=config['stats'])
+    @property
+    def thresh(self): return np.array(t) if isinstance(t := self.config.get('thresh'), list) else ifnone(t, .5)
     def __repr__(self): return f'Predictor({self.config["arch"]}, {", ".join(self.vocab)})'
 
 def _folder(path):
@@ -380,11 +399,11 @@ def predict_probs(self:Predictor,
 def predictions(self:Predictor,
     cat:Catalog, # Rows to predict
     tta:int=0, # Augmented views of each poster to average over; 0 for the poster alone
-    thresh=.5, # With several labels a row, one is predicted from here on
+    thresh=None, # With several labels a row, one is predicted from here on: a number, or one for each class; the model's own if None
 )->Predictions:
     "What the model says of the rows of a catalog"
     if not len(cat): raise GenreError('The catalog has no usable rows for this split. Check `split` and `status`.')
-    thresh = check_thresh(thresh, self.vocab)
+    thresh = check_thresh(ifnone(thresh, self.thresh), self.vocab)
     return Predictions(cat, self.predict_probs(cat.files, tta=tta), self.vocab, thresh)
 
 # %% ../../nbs/85_deploy.folder.ipynb #23bae93d
@@ -397,12 +416,12 @@ def _names(vocab):
 @patch
 def predict(self:Predictor,
     files, # One image file, or several
-    thresh=.5, # Of a label, if the model is multi-label
+    thresh=None, # Of a label, if the model is multi-label: a number, or one for each class; the model's own if None
 )->pd.DataFrame: # `file,pred` and one probability a class
     "Predict image files; a file that cannot be decoded is an error that names it"
-    files,thresh = _files(files), check_thresh(thresh, self.vocab)
+    files,thresh = _files(files), check_thresh(ifnone(thresh, self.thresh), self.vocab)
     probs = self.predict_probs(files)
-    said = probs>=thresh if self.config['multi'] else np.arange(len(self.vocab))==probs.argmax(1)[:,None]
+    said = over_thresh(probs, thresh) if self.config['multi'] else np.arange(len(self.vocab))==probs.argmax(1)[:,None]
     pred = ['|'.join(v for v,o in zip(self.vocab, row) if o) for row in said]
     table = pd.DataFrame(probs.astype(float).round(4), columns=_names(self.vocab))
     return pd.concat([pd.DataFrame(dict(file=files.map(str), pred=pred)), table], axis=1)

@@ -19,7 +19,7 @@ from ..figure import *
 from ..catalog.core import *
 from ..predictions import *
 from ..vision.data import film_name
-from ..train.learner import dls_catalog
+from ..train.learner import dls_catalog, own_thresh
 from ..train.loaders import items_catalog
 
 # %% ../../nbs/70_interpret.interpret.ipynb #f44c0836
@@ -42,7 +42,7 @@ def _loader_preds(learn, dl, ds_idx, thresh):
     dl = (learn.dls[ds_idx] if dl is None else dl).new(shuffle=False, drop_last=False)
     cat = items_catalog(learn.dls, **{'train' if ds_idx==0 else 'valid': dl.dataset})
     with learn.no_bar(): probs = learn.get_preds(dl=dl)[0]
-    return Predictions(cat, probs.float().cpu().numpy(), learn.dls.vocab, thresh)
+    return Predictions(cat, probs.float().cpu().numpy(), learn.dls.vocab, own_thresh(learn) if thresh is None else thresh)
 
 def _rows_for(learn, cat, ds_idx, dl):
     "The rows of its own catalog that a learner is asked about; None where they are only known by a loader"
@@ -55,7 +55,7 @@ def _rows_for(learn, cat, ds_idx, dl):
 def from_learner(cls:PosterInterpretation,
     learn, # With `dls` from `get_dls`, or any other that reads image files
     cat:Catalog=None, # Rows to look at, or fastai's `ds_idx`; the validation rows if None
-    thresh=.5, # With several labels a row, one is predicted from here on
+    thresh=None, # With several labels a row, one is predicted from here on: a number, or one for each class; the learner's own if None
     ds_idx=1, # 0 for the training rows, 1 for the validation rows
     dl=None, # A loader with labels, such as `learn.dls.test_dl(rows, with_labels=True)`
     act=None, # As in fastai, where it is another activation; here probabilities are needed, so there is no other

@@ -25,6 +25,7 @@ class RunInfo:
     seconds:float=0. # That training took
     valid:dict=field(default_factory=dict) # Scores of the validation rows, where they were predicted
     kept:str='' # What the validation rows decided, in a sentence
+    thresh:list=None # With several labels, the threshold of each, where validation rows decided them
 
 # %% ../../nbs/60_train.callbacks.ipynb #4ac017ae
 class HistoryCallback(Callback):

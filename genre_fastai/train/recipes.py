@@ -14,12 +14,15 @@ from fastai.callback.mixup import MixHandler
 from fastai.vision.all import *
 from ..core import *
 from ..metrics import *
+from ..multilabel import *
 from ..catalog.core import *
 from ..predictions import *
+from ..thresholds import *
 from ..vision.arguments import *
 from ..vision.weights import *
 from ..vision.data import *
 from ..vision.precision import *
+from ..vision.seen import *
 from .optimizer import *
 from .callbacks import *
 from .checkpoint import *
@@ -139,6 +142,7 @@ model_settings = dict(
     weights='auto', # See `load_pretrained`
     label_smoothing=0., # Share of the label that is spread over all classes
     balance=False, # Weigh the classes by `class_weights`?
+    loss=None, # For several labels 'bce', which is None, or 'asymmetric': see `poster_loss`
     opt_func=FusedAdam, # Optimizer
     precision='auto', # See `to_precision`
     freeze_bn=True) # See `FreezeBNStats`
@@ -151,6 +155,7 @@ schedule = dict(
     cut=None, copies=1, # Train only above a place in the body, on maps of so many augmented copies: see `fit_stages`
     mixup=0., # `alpha` of fastai's `MixUp`; 0 for none
     patience=None, # Epochs without a lower validation loss after which a stage ends (`EarlyStoppingCallback`)
+    thresholds='one', # For several labels, fitted on validation rows: 'one' for all, one for 'each', or None for .5
     keep_best=None, cbs=None, out=None, resume=False, # See `fit_stages`
     seed=42) # Same seed, same figures on the same machine
 _finetune = dict(probe=1e-3, epochs=3, lr=5e-5, lr_mult=1., label_smoothing=.1)
@@ -178,6 +183,8 @@ def recipe_settings(
     if recipe not in recipes: raise GenreError(f'There is no recipe {str(recipe)!r}. Recipes: {", ".join(recipes)}.')
     if odd := [k for k in overrides if k not in known]: raise GenreError(f'`train` has no setting {odd[0]!r}. It has: {", ".join(known)}.')
     s = {**known, **recipes[recipe], **overrides}
+    if s['thresholds'] not in (None,'one','each'):
+        raise GenreError(f"`thresholds` is {s['thresholds']!r}, and should be 'each', 'one' or None.")
     if s['probe'] and overrides.get('freeze_epochs'):
         raise GenreError(f'The recipe {recipe!r} solves its head, so it has no frozen epochs. '
             'Leave `freeze_epochs` (--freeze-epochs) out, or give recipe="stages" (--recipe stages).')
@@ -222,7 +229,8 @@ def compare_rows(
 def _score(preds):
     "The score of some rows in words"
     s = preds.scores()
-    return f'F1 {s["f1"]:.3f}' if preds.cat.multi else f'accuracy {s["accuracy"]:.3f} [{s["low"]:.3f}, {s["high"]:.3f}]'
+    if preds.cat.multi: return f'F1 {s["f1"]:.3f} (baseline {s["f1_baseline"]:.3f})'
+    return f'accuracy {s["accuracy"]:.3f} [{s["low"]:.3f}, {s["high"]:.3f}]'
 
 def _verdict(first, second, gain, half, seconds, cut):
     "What the validation rows say of fine-tuning, in a sentence"
@@ -232,31 +240,49 @@ def _verdict(first, second, gain, half, seconds, cut):
     return (f'Fine-tuning{above}: {_score(second)} after {seconds:.0f} s, {gain:+.3f} [{gain-half:+.3f}, {gain+half:+.3f}] against the '
         f'solved head on {len(second)} validation rows, {shown}. Kept: {kept}.')
 
-def _judge(learn):
-    "The validation rows predicted, and their scores kept for the model's card"
-    preds = learn.predictions(dls_catalog(learn.dls).where(split='valid'))
-    learn.run_info.valid = preds.scores()
-    return preds
-
 # %% ../../nbs/64_train.recipes.ipynb #544c04ee
-def _first_model(learn, start):
+def _cross_fitted(preds, kind):
+    "What is predicted of validation rows with thresholds from the other half of them, as probabilities of 0 and 1"
+    if not kind or preds.cat.add_groups().df['group'].nunique()<2: return preds
+    fold,said = preds.cat.folds(2), np.zeros(preds.probs.shape)
+    if len(set(fold))<2: return preds
+    for i in (0,1):
+        thresh = fit_thresholds(preds.of(preds.cat[fold!=i]), kind)
+        said[fold==i] = over_thresh(preds.probs[fold==i], thresh)
+    return Predictions(preds.cat, said, preds.vocab)
+
+_by_thresh = 'precision recall f1 micro_f1 macro_f1 weighted_f1 hamming subset_accuracy'.split()
+
+def _judge(learn, kind='each'):
+    "The validation rows predicted, thresholds fitted if there are several labels, and scores kept for the model's card"
+    preds = learn.predictions(dls_catalog(learn.dls).where(split='valid'))
+    if preds.cat.multi:
+        learn.run_info.thresh = fit_thresholds(preds, kind).tolist() if kind else None
+        preds = preds.with_thresh(own_thresh(learn))
+    said = _cross_fitted(preds, kind) if preds.cat.multi else preds
+    learn.run_info.valid = preds.scores() | ({k:said.scores()[k] for k in _by_thresh} if preds.cat.multi else {})
+    return said
+
+# %% ../../nbs/64_train.recipes.ipynb #94d8f59a
+def _first_model(learn, start, kind):
     "Say what a solved head is worth"
-    first = _judge(learn)
+    first = _judge(learn, kind)
     learn.run_info.seconds = time.perf_counter()-start
     said = f'A first model after {learn.run_info.seconds:.0f} s: a solved head, {_score(first)} on {len(first)} validation rows.'
     print(said, flush=True)
     return first
 
-# %% ../../nbs/64_train.recipes.ipynb #94d8f59a
-def _keep_better(learn, first, fit):
+# %% ../../nbs/64_train.recipes.ipynb #85742399
+def _keep_better(learn, first, fit, kind):
     "Fit, and put the weights from before back unless the validation rows are predicted better than in `first`"
     weights,start = {k:v.detach().to('cpu', copy=True) for k,v in learn.model.state_dict().items()}, time.perf_counter()
+    before = dict(valid=learn.run_info.valid, thresh=learn.run_info.thresh)
     fit()
-    second = _judge(learn)
+    second = _judge(learn, kind)
     gain,half = compare_rows(first, second)
     if gain<=0:
         learn.model.load_state_dict(weights)
-        learn.run_info.valid = first.scores()
+        for k,v in before.items(): setattr(learn.run_info, k, v)
     s = learn.run_info.settings
     learn.run_info.kept = _verdict(first, second, gain, half, time.perf_counter()-start, s['cut'])
     s['kept'] = ('finetune_top' if s['cut'] else 'finetune') if gain>0 else 'probe'
@@ -267,7 +293,7 @@ def _make_learner(cat, s):
     "Loaders and learner of a recipe"
     data = {k:s[k] for k in data_settings if k not in ('size','method')} | {k:s[k] for k in ('size','method') if s[k] is not None}
     dls = get_dls(cat, seed=s['seed'], **data)
-    loss_func = poster_loss(dls, s['label_smoothing'], s['balance'])
+    loss_func = poster_loss(dls, s['label_smoothing'], s['balance'], s['loss'])
     return poster_learner(dls, s['arch'], s['weights'], loss_func=loss_func, opt_func=s['opt_func'], precision=s['precision'],
         freeze_bn=s['freeze_bn'], linear=bool(s['probe']))
 
@@ -310,7 +336,10 @@ def _auto_top(learn, s, overrides):
 # %% ../../nbs/64_train.recipes.ipynb #c77bc695
 def _train(cat, recipe, s, overrides):
     "A recipe whose settings are known"
-    if cat.with_target(s['target']).multi and 'label_smoothing' not in overrides: s['label_smoothing'] = 0.
+    multi = cat.with_target(s['target']).multi
+    check_loss(s['loss'], multi, s['balance']) # before anything is decoded
+    if multi and 'label_smoothing' not in overrides: s['label_smoothing'] = 0.
+    check_unseen(cat, s['weights'])
     set_seed(s['seed'], reproducible=True)
     start,learn = time.perf_counter(), _make_learner(cat, s)
     s = _auto_top(learn, s, overrides)
@@ -319,10 +348,12 @@ def _train(cat, recipe, s, overrides):
     fit = _schedule(learn, s)
     if s['probe']:
         learn.fit_probe(s['probe'])
-        first = _first_model(learn, start)
-    if s['compare'] and s['epochs']: _keep_better(learn, first, fit)
+        first = _first_model(learn, start, s['thresholds'])
+        known = learn.run_info.valid
+    if s['compare'] and s['epochs']: _keep_better(learn, first, fit, s['thresholds'])
     else:
         fit()
-        if s['epochs'] or not s['probe']: _judge(learn)
-        else: learn.run_info.valid = first.scores() # nothing was trained since
+        if s['epochs'] or not s['probe']: _judge(learn, s['thresholds'])
+        else: learn.run_info.valid = known # nothing was trained since
+    if multi: learn.run_info.settings['thresholds'] = s['thresholds']
     return learn

@@ -34,8 +34,9 @@ def arch_name(
     "The name of an architecture, or a `GenreError` with the nearest names"
     name = arch if isinstance(arch, str) else getattr(arch, '__name__', str(arch))
     known = ['PosterCNN'] + torchvision.models.list_models(module=torchvision.models) + timm.list_models()
-    if name in known: return name
-    near = ', '.join(difflib.get_close_matches(name[:100], known, 4)) or 'resnet34, resnet50, ' + lite0
+    tagged = timm.list_pretrained() # such as `vit_base_patch16_siglip_224.webli`: with the name of their weights
+    if name in known or name in tagged: return name
+    near = ', '.join(difflib.get_close_matches(name[:100], known+tagged, 4)) or 'resnet34, resnet50, ' + lite0
     raise GenreError(f'There is no architecture {short_repr(name)}. Near it: {near}.')
 
 def is_timm(
@@ -187,8 +188,8 @@ def _stats(name):
 
 # %% ../../nbs/40_vision.weights.ipynb #8d0e72b9
 def _classifier(model):
-    "Names of the tensors that a new head replaces: those of the last layer; `PosterCNN` has none"
-    if isinstance(model, PosterCNN): return set()
+    "Names of the tensors that a new head replaces: those of the last layer; `PosterCNN` and networks that end in features have none"
+    if isinstance(model, PosterCNN) or getattr(model, 'num_classes', 1)==0: return set()
     names,layer = list(model.state_dict()), lambda k: k.rsplit('.', 1)[0]
     return {k for k in names if layer(k)==layer(names[-1]) or k.startswith(('classifier.', 'fc.', 'head.'))}
 
