@@ -5,14 +5,14 @@ warnings.filterwarnings('ignore', message='`torch.jit.script` is deprecated', ca
 from genre_fastai.core import GenreError, large_import, posters_path
 with large_import(): from fastai.vision.all import *
 from genre_fastai.metrics import mean_interval, wilson_interval
-from genre_fastai.multilabel import label_report, multilabel_report
+from genre_fastai.multilabel import multilabel_report
 from genre_fastai.experiments import Experiments, grid, summarise
 from genre_fastai.figure import Plot, Report, small_figures
 from genre_fastai.catalog.core import Catalog, decade, read_catalog
 from genre_fastai.catalog.sources import catalog_from
 from genre_fastai.catalog.verify import default_policy
 from genre_fastai.catalog.build import build_catalog
-from genre_fastai.predictions import Predictions, bootstrap_difference
+from genre_fastai.predictions import Predictions
 from genre_fastai.thresholds import fit_thresholds
 from genre_fastai.sample.dataset import add_truth, make_sample, unseen_poster
 from genre_fastai.sample.site import SampleSite
@@ -23,21 +23,16 @@ from genre_fastai.collect.net import reasons
 from genre_fastai.collect.download import download_posters, download_report, read_journal
 from genre_fastai.collect.posters import collect_posters
 from genre_fastai.measure import clear_measures
-from genre_fastai.text.embed import embed_texts
-from genre_fastai.text.title import franchise_groups, read_title, read_titles
 from genre_fastai.vision.weights import lite0, load_pretrained
 from genre_fastai.vision.models import PosterCNN, linear_head
 from genre_fastai.vision.augment import poster_tfms, presets
 from genre_fastai.vision.cache import PosterImage, clear_pixels, pixel_cache
 from genre_fastai.vision.data import get_dls, poster_block
 from genre_fastai.vision.precision import AutocastCallback, has_bf16
-from genre_fastai.features.extract import Features, extract_features, join_features, load_features
-from genre_fastai.features.store import clear_features
+from genre_fastai.features.extract import Features, extract_features
 from genre_fastai.features.probe import LinearProbe, cross_val_probs, feature_predictions
 from genre_fastai.features.mlp import FeatureMLP
-from genre_fastai.features.neighbors import KNNProbe, build_index, catalog_index, load_index
-from genre_fastai.features.text import text_features, tfidf_features
-from genre_fastai.train.losses import AsymmetricLoss
+from genre_fastai.features.neighbors import build_index
 from genre_fastai.train.optimizer import FusedAdam
 from genre_fastai.train.callbacks import BestWeightsCallback, FreezeBNStats, HistoryCallback
 from genre_fastai.train.learner import class_weights, poster_learner, poster_loss

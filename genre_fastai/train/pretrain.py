@@ -192,7 +192,7 @@ def save_body(
 )->Path:
     "Write a body for `weights=`, with the list of whom it has seen"
     path,cat = Path(path), dls_catalog(learn.dls) if cat is None else cat
-    if path.suffix!='.safetensors': raise GenreError(f'The weights are written to a .safetensors file, and {path.name} is called otherwise.')
+    if path.suffix!='.safetensors': raise GenreError(f'Weights are written to a .safetensors file, and {path.name} is called otherwise.')
     state = body_state(learn)
     state[seen_name] = torch.from_numpy(keys_array(set().union(*row_keys(cat))).copy())
     head = dict(arch=learn.run_info.pretrained.arch, begun_from=learn.run_info.pretrained.weights, rows=len(cat), **story)
