@@ -20,8 +20,11 @@ demo: env
 # the notebooks beside the tests, one thread each: more of them than cores wait for each other
 test: env
 	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 test-notebooks test-python
+# what the pages cache goes into a temporary folder, as tests/conftest.py has it; weights are not fetched again
 test-notebooks: env
-	$(BIN)/nbdev_test nbs --n-workers 1 --do-print
+	@own="$${XDG_CACHE_HOME:-$$HOME/.cache}"; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; trap 'exit 130' INT TERM; \
+	TORCH_HOME="$${TORCH_HOME:-$$own/torch}" HF_HOME="$${HF_HOME:-$$own/huggingface}" XDG_CACHE_HOME="$$tmp" \
+	  $(BIN)/nbdev_test nbs --n-workers 1 --do-print
 test-python: env
 	$(BIN)/python -m pytest -q
 

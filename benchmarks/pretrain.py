@@ -3,7 +3,7 @@
 FOLDER holds the csv files of the course's data sets. All posters are put into one table by film; the test rows of every set, and all that are linked to
 them, are kept out of pretraining. Each entry of --targets is one pretraining (columns joined by +; a trailing `-NAME` keeps the whole set NAME out, not
 only its test rows), each is then asked on every set: `probe` solves a head on frozen features, from nine tenths of the training rows a seed; `finetune`
-trains the whole network. Figures go to OUT/pretrain.csv run by run, so that a stopped benchmark goes on; weights to OUT/*.safetensors.
+trains the whole network, `finetune_top` what lies above a cut. Figures go to OUT/pretrain.csv run by run, so that a stopped benchmark goes on; weights to OUT/*.safetensors.
 --vectors takes vectors of texts from another machine (a .npz of `keys`, SHA-256 cut to 16 hex digits, and `v`)."""
 import argparse, hashlib, time
 from functools import cache, partial
@@ -53,7 +53,7 @@ def main():
     p.add_argument('--posters', type=Path, required=True)
     p.add_argument('--out', type=Path, default=Path('pretrained'))
     p.add_argument('--targets', nargs='*', default=['genres','decade','overview','title','genres+decade+overview+title'])
-    p.add_argument('--ways', nargs='+', default=['probe'], choices=['probe','finetune','none'])
+    p.add_argument('--ways', nargs='+', default=['probe'], choices=['probe','finetune','finetune_top','none'])
     p.add_argument('--seeds', type=int, default=5)
     p.add_argument('--epochs', type=int, default=8)
     p.add_argument('--lr', type=float, default=1e-3)
@@ -83,10 +83,10 @@ def main():
         cat = cats[data]
         if cat.multi: return many_scores(cat, feats(data, body), C)
         if way=='probe': return test_scores(cat, probe_predictions(cat, feats(data, body), seed, C))
-        learn = train(cat, 'finetune', arch=lite0, weights=files[body], seed=seed, cache_pixels=True, probe=C)
+        learn = train(cat, way, arch=lite0, weights=files[body], seed=seed, cache_pixels=True, probe=C)
         return test_scores(cat, learn.predictions(cat.where(split='test')))
     todo = [dict(way=w, body=b, data=d, seed=s, C=c) for w in a.ways for b in files for d,cat in cats.items() for c in ((1e-3,1e-4) if w=='probe' else (1e-3,))
-        for s in range(1 if cat.multi else a.seeds) if w=='probe' or w=='finetune' and not cat.multi]
+        for s in range(1 if cat.multi else a.seeds) if w=='probe' or w!='none' and not cat.multi]
     if not todo: return
     exp = Experiments(a.out/'pretrain.csv').run(todo, one, None)
     df = exp.df

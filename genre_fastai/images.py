@@ -13,6 +13,7 @@ __all__ = ['image_reasons', 'max_seconds', 'max_piece', 'suffixes', 'web_formats
 # %% ../nbs/01_images.ipynb #97277f83
 import contextlib, importlib, os, re, stat, time
 from io import BytesIO
+import numpy as np
 from PIL import Image, ImageFile
 # a format is known to Pillow from the import of its plugin on
 from PIL import BmpImagePlugin, GifImagePlugin, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
@@ -177,7 +178,7 @@ def open_image(
         im = Image.open(reader := TimedReader(box.data), formats=['HEIF' if kind=='HEIC' else kind])
         im.turn = turn_of(im) if kind=='AVIF' else box.turn
         im.format,im.full_size,im.moves,im.reader,im.tiles = kind, im.size, box.moves, reader, box.tiles
-        check_pixels(*im.size, max_pixels, scan_passes(im, max_pixels))
+        check_pixels(*im.size, max_pixels, scan_passes(im))
     return im
 
 def check_pixels(
@@ -191,14 +192,12 @@ def check_pixels(
 
 def scan_passes(
     im, # What `open_image` gave
-    max_pixels=0, # The exact number matters only where there are more than these
 )->float: # 1 for what is decoded in one go
     "How often a decoder goes over the pixels, in units of an ordinary progressive JPEG with its dozen of scans"
     if im.format not in ('JPEG','TIFF'): return 1
-    data = im.reader.getvalue()
-    scans = lambda mark: max(1, data.count(mark)/12/im.tiles)
-    most = scans(b'\xda') # one byte is counted many times as fast as two, and is nearly always enough to know
-    return most if im.width*im.height*most<=max_pixels else scans(b'\xff\xda')
+    data = np.frombuffer(im.reader.getvalue(), np.uint8)
+    parts = (data[i:i+1_000_001] for i in range(0, len(data), 1_000_000)) # in little memory, and six times as fast as `bytes.count`
+    return max(1, sum(np.count_nonzero((o[:-1]==0xff)&(o[1:]==0xda)) for o in parts)/12/im.tiles)
 
 # %% ../nbs/01_images.ipynb #80d969e8
 def load_opened(

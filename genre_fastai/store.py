@@ -83,15 +83,17 @@ class RecordFile:
         path, # The files are `PATH.dat`, `PATH.keys` and `PATH.lock`
         dtype, # Of a record: what `np.dtype` takes, such as `(np.uint8, (3,256,176))`
         most_memory=2**29, # Bytes that are kept where nothing can be written; what is more is not kept
+        sums=False, # Keep a sum of each record, and test it when the record is first read?
     ):
-        self.path,self.dtype,self.most_memory = Path(path), np.dtype(dtype), most_memory
+        self.path,self.dtype,self.most_memory,self.sums = Path(path), np.dtype(dtype), most_memory, sums
         self._start()
     def _start(self):
-        what = repr((self.dtype.base.descr, self.dtype.shape))
+        what = repr((self.dtype.base.descr, self.dtype.shape)) + (' with sums' if self.sums else '')
         self._kind = hashlib.sha256(f'genre_fastai records 1 {what}'.encode()).digest()
         self._name = os.path.abspath(self.path),self._kind
         self._guard,self._seen,self._pair,self._gen,self._n,self._index,self._maps = threading.RLock(), None, None, 0, 0, _Index(), {}
-    def __getstate__(self): return dict(path=self.path, dtype=self.dtype, most_memory=self.most_memory)
+        self._told,self._fine = {},{} # of each pair of files the sums of its records, in pieces, and which were right
+    def __getstate__(self): return {o: getattr(self, o) for o in ('path','dtype','most_memory','sums')}
     def __setstate__(self, d):
         self.__dict__.update(d)
         self._start()
@@ -123,12 +125,14 @@ def _read_keys(self:RecordFile, seen):
         if pair!=self._pair:
             self._forget()
             self._pair,self._gen = pair, self._gen+1
-        n = min((os.fstat(k.fileno()).st_size-_head)//32, (os.fstat(d.fileno()).st_size-_head)//self.dtype.itemsize)
+        size = 40 if self.sums else 32
+        n = min((os.fstat(k.fileno()).st_size-_head)//size, (os.fstat(d.fileno()).st_size-_head)//self.dtype.itemsize)
         if n>self._n:
-            k.seek(_head+self._n*32)
-            keys = np.frombuffer(k.read((n-self._n)*32), np.uint8).reshape(-1, 32)
+            k.seek(_head+self._n*size)
+            keys = np.frombuffer(k.read((n-self._n)*size), np.uint8).reshape(-1, size)
             self._maps[self._gen] = np.asarray(np.memmap(d, self.dtype.base, 'r', _head, (n,*self.dtype.shape)))
-            self._index.add(keys, np.arange(self._n, n) + (self._gen<<_digits))
+            if self.sums: self._told.setdefault(self._gen, []).append(keys[:,32:].copy().view(np.uint64)[:,0])
+            self._index.add(keys[:,:32], np.arange(self._n, n) + (self._gen<<_digits))
             self._n = n
     self._seen = seen
 
@@ -152,12 +156,36 @@ def __len__(self:RecordFile):
     return self._n + (len(self._memory.records) if self._memory else 0)
 
 # %% ../nbs/07_store.ipynb #29a9780c
+def _word_sums(recs):
+    "The sum of the bytes of each record, read as words of 64 bits: it changes with any of its bits"
+    flat = np.ascontiguousarray(recs).view(np.uint8).reshape(len(recs), -1)
+    k = flat.shape[1]//8*8
+    return flat[:,:k].view(np.uint64).sum(1, dtype=np.uint64) + flat[:,k:].sum(1, dtype=np.uint64) + np.uint64(1)
+
+@patch
+def _test(self:RecordFile, part, local, recs):
+    "A `GenreError` where records that are read for the first time are not what was written"
+    with self._guard:
+        told,fine = self._told[part],self._fine.get(part, np.zeros(0, bool))
+        if len(told)>1: told[:] = [np.concatenate(told)]
+        if len(fine)<len(told[0]): fine = self._fine[part] = np.concatenate([fine, np.zeros(len(told[0])-len(fine), bool)])
+    new = np.flatnonzero(~fine[local])
+    if not len(new): return
+    if (_word_sums(recs if len(new)==len(recs) else recs[new])==told[0][local[new]]).all(): fine[local[new]] = True
+    else:
+        if part==self._gen: self.put_aside()
+        raise GenreError(f'{self.file("dat")} was damaged. Do the same again: what it held is made anew.')
+
 @patch
 def _rows(self:RecordFile, rows, part):
     "Copies of the records of one pair of files, or of memory"
     local = rows & ((1<<_digits)-1)
-    return np.take(self._maps[part], local, axis=0) if part!=_memory_part else np.stack([self._memory.records[i] for i in local])
+    if part==_memory_part: return np.stack([self._memory.records[i] for i in local])
+    res = np.take(self._maps[part], local, axis=0)
+    if self.sums and len(local): self._test(part, local, res)
+    return res
 
+# %% ../nbs/07_store.ipynb #9210e2e0
 @patch
 def __getitem__(self:RecordFile,
     rows, # Row numbers that `find` gave
@@ -199,9 +227,11 @@ def _write(self:RecordFile, keys, records):
     self._refresh()
     new = self._index.find(keys)<0
     if not new.any(): return
-    for what,part,size in (('dat',records[new],self.dtype.itemsize), ('keys',keys[new],32)):
+    keys,records = keys[new],records[new]
+    if self.sums: keys = np.concatenate([keys, _word_sums(records)[:,None].view(np.uint8)], 1)
+    for what,part,size in (('dat',records,self.dtype.itemsize), ('keys',keys,keys.shape[1])):
         with open(self.file(what), 'r+b') as f:
-            if what=='keys': f.truncate(_head+self._n*32) # nobody maps the keys
+            if what=='keys': f.truncate(_head+self._n*size) # nobody maps the keys
             f.seek(_head+self._n*size)
             f.write(part)
     self._refresh()

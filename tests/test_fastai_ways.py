@@ -108,7 +108,7 @@ def lr_found(w):
 def labelled(w):
     "Rows, a catalog, and files by their rows or folders"
     test = w.cat.where(split='test') if 'test' in set(w.cat.df['split']) else w.cat
-    for items in (test.df, test): assert len(w.learn.validate(dl=w.dls.test_dl(items, with_labels=True)))==2
+    for items in (test.df, test): assert len(w.learn.validate(dl=w.dls.test_dl(items, with_labels=True)))==1+len(w.learn.metrics)
     dl = w.dls.test_dl(w.files, with_labels=True)
     y = dl.one_batch()[1]
     said = [{w.dls.vocab[int(i)] for i in (t.nonzero().flatten() if w.multi else [t])} for t in y]
@@ -182,7 +182,7 @@ ways = {
     'test_dl with_labels': labelled,
     'show_results': lambda w: shown(lambda: w.learn.show_results(max_n=4)),
     'show_results ds_idx': lambda w: shown(lambda: w.learn.show_results(ds_idx=0, max_n=2, shuffle=False, figsize=(4,4), nrows=1)),
-    'validate': lambda w: [len(w.learn.validate()), len(w.learn.validate(ds_idx=0)), len(w.learn.validate(dl=w.dls.valid))]==[2]*3 or 1/0,
+    'validate': lambda w: [len(w.learn.validate()), len(w.learn.validate(ds_idx=0)), len(w.learn.validate(dl=w.dls.valid))]==[1+len(w.learn.metrics)]*3 or 1/0,
     'lr_find': lr_found,
     'fine_tune': lambda w: fits(w, lambda l: l.fine_tune(1, base_lr=1e-4, freeze_epochs=1), 2),
     'fine_tune by position': lambda w: fits(w, lambda l: l.fine_tune(1, 1e-4, 0), 1),

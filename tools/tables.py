@@ -1,4 +1,5 @@
 "Results as markdown, for the README and the lessons: `from tables import results_markdown` with tools/ on the path"
+from genre_fastai.course.genres import genres_table
 from genre_fastai.course.benchmark import findings, named, results_table, set_name, several_sizes
 
 def _markdown(head, lines): return '\n'.join('| '+' | '.join(map(str, o))+' |' for o in [head, ['---']*len(head), *lines])
@@ -39,3 +40,22 @@ def findings_markdown(out='results'):
             f"{all_['valid']:.3f}; on test posters without copies it is {no['test']:.3f} and {all_['test']:.3f}. Training rows cleaned by a rule: {raw} before, "
             f"{cleaned} after, {control} with as many rows removed at random{', so no difference is seen' if alike else ''}; and {flat} when the test rows "
             "are cleaned too, which is how an article's figure rises.")
+
+def genres_markdown(out='results'):
+    "Several genres a poster: a line an entry, the best answer without a look at the poster first"
+    num = lambda v: '' if v!=v else f'{v:.3f}'
+    lines = [[r.entry, f'{num(r.top3_precision)} / {num(r.top3_recall)}', f'{num(r.auc)}'+('' if r.half!=r.half else f' ± {r.half:.3f}'), f'{num(r.f1)} / {num(r.micro_f1)} / {num(r.macro_f1)}',
+        '' if r.runs!=r.runs else int(r.runs), '' if r.cpu!=r.cpu else f'{r.cpu:.0f}'] for r in genres_table(out).itertuples()]
+    return _markdown(['', 'top 3: precision / recall', 'macro AUC', 'F1: samples / micro / macro', 'runs', 'CPU s'], lines)
+
+def features_markdown(out='results'):
+    "One label a poster: a line an entry, a column a set"
+    df = genres_table(out, several=False)
+    data = list(dict.fromkeys(df['data']))
+    def cell(e, d):
+        g = df[(df['entry']==e) & (df['data']==d)]
+        if not len(g): return ''
+        r = g.iloc[0]
+        clean = f", clean {r['accuracy_clean']:.3f}" if 'accuracy_clean' in r and r['accuracy_clean']==r['accuracy_clean'] else ''
+        return f"{r['accuracy']:.3f} ± {r['half']:.3f}{clean}"
+    return _markdown(['', *map(set_name, data)], [[e, *[cell(e, d) for d in data]] for e in dict.fromkeys(df['entry'])])

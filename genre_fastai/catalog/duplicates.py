@@ -81,21 +81,23 @@ def plain_frame(
 )->np.ndarray: # (n,4): shares of the picture that are frame: top, bottom, left, right
     "How wide the rows and columns of one colour at each edge are"
     T = np.asarray(thumbs, np.int16)
-    def run(Z): # Z (n,lines,pixels): the share of lines from the first on that have the first one's colour
-        same = (Z.max(2)-Z.min(2)<=tol) & (abs(Z.mean(2)-Z[:,:1].mean(2))<=tol/2)
-        lines = np.cumprod(same, 1).sum(1)
-        return np.minimum((lines+(lines>1))/Z.shape[1], most) # the next line is half frame, half picture
-    S = T.transpose(0,2,1)
-    return np.stack([run(T), run(T[:,::-1]), run(S), run(S[:,::-1])], 1).astype(np.float32)
+    def run(plain, mean): # (n,lines): the share of lines from the first on that have the first one's colour
+        lines = np.cumprod(plain & (abs(mean-mean[:,:1])<=tol/2), 1).sum(1)
+        return np.minimum((lines+(lines>1))/mean.shape[1], most) # the next line is half frame, half picture
+    rows,cols = ((T.max(ax)-T.min(ax)<=tol, T.mean(ax)) for ax in (2,1))
+    return np.stack([run(*(o[:,::d] for o in side)) for side in (rows,cols) for d in (1,-1)], 1).astype(np.float32)
 
 # %% ../../nbs/13_catalog.duplicates.ipynb #09a1ba7e
 def _stretch(lo, hi, n):
     "Matrices (m,n,n) that stretch the windows `lo` to `1-hi` of n pixels to n pixels, and what of it lies inside (m,n)"
     lo,hi = (np.asarray(o, np.float32)[:,None] for o in (lo,hi))
     x = (lo + (np.arange(n)+.5)/n*(1-lo-hi))*n - .5
-    M = np.maximum(0, 1-np.abs(x[:,:,None]-np.arange(n)))
+    near = np.floor(x).astype(int) + np.array([0,1])[:,None,None] # all others have no weight
+    W = np.maximum(0, 1-np.abs(x-near))*((near>=0)&(near<n))
     inside = (x>-.6) & (x<n-.4)
-    return (M/np.maximum(M.sum(-1, keepdims=True), 1e-3)*inside[...,None]).astype(np.float32), inside
+    W,M = W/np.maximum(W.sum(0), 1e-3)*inside, np.zeros((*x.shape,n), np.float32)
+    for w,j in zip(W, near.clip(0, n-1)): M.reshape(-1)[np.arange(x.size)*n+j.ravel()] += w.ravel().astype(np.float32)
+    return M, inside
 
 def stretcher(
     box, # (m,4): shares cut off at top, bottom, left, right; below 0 the window reaches beyond the picture

@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from ..core import *
 from ..parallel import map_rows
 from .core import *
-from ..images import BadImage, decode, encode_image, read_bytes, strict_pillow, upright_rgb
+from ..images import BadImage, decode, encode_image, has_alpha, read_bytes, strict_pillow, upright_rgb
 from ..measure import MeasureStore, facts, header_record, measure_image, wanted_pixels
 
 # %% ../../nbs/12_catalog.verify.ipynb #f169d383
@@ -90,13 +90,14 @@ class _Copies:
     def __init__(self, root, policy, max_pixels, **kw):
         self.root,self.max_pixels,self.kw = root, max_pixels, kw
         self.drops,self.turns = ([f for f in flag_names if policy[f]==o] for o in ('drop','convert'))
-        self.made,self.failed = {},{}
+        self.made,self.failed,self.easy = {}, {}, set(self.turns)<=set(_converted)
+    def plain(self, im): return self.easy and im.mode!='CMYK' and im.turn==1 and not im.moves and not has_alpha(im) # nearly all; no record is made
     def wanted(self, flags, names=flag_names):
         some = lambda of: np.any([flags[f] for f in of if f in names], axis=0) if of else np.False_
         return some(self.turns) & ~some(self.drops)
-    def whole(self, i, im): return bool(self.wanted(record_flags(header_record(im), **self.kw), _header_flags))
+    def whole(self, i, im): return not self.plain(im) and bool(self.wanted(record_flags(header_record(im), **self.kw), _header_flags))
     def also(self, i, data, im, rec):
-        if self.wanted(record_flags(rec, **self.kw)): self.make(i, data, im if im.size==im.full_size else None)
+        if not self.plain(im) and self.wanted(record_flags(rec, **self.kw)): self.make(i, data, im if im.size==im.full_size else None)
     def make(self, i, data, im=None):
         try: self.made[i] = plain_copy(data() if callable(data) else data, self.root, self.max_pixels, im)
         except BadImage as e: self.failed[i] = str(e)

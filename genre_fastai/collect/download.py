@@ -18,11 +18,12 @@ from fastcore.meta import delegates
 from ..core import GenreError, as_text, close_tail, is_missing, keep_memory, short_hash, well_formed
 from ..catalog.core import Catalog
 from ..catalog.sources import journal_catalog, journal_columns, journal_rows
-from .folder import ImageFolder, MeasureQueue, Workers, lack_error, pixel_sizes, writing
+from .folder import ImageFolder, MeasureQueue, Workers, lack_error, writing
 from .net import (Refused, check_head, check_headers, guarded_session, headers_for, lacking, parse_url,
     read_body, reasons, redact, redirect_target, refusal, spare_files, unsettled)
 from .urls import UrlWarning, list_rows, table_rows, url_header
 from ..images import BadImage, strict_pillow
+from ..measure import wanted_pixels
 
 # %% ../../nbs/34_collect.download.ipynb #11ba80d6
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
@@ -169,7 +170,7 @@ class Downloader:
     ):
         store_attr()
         _check_numbers(self)
-        self.headers,_ = check_headers(headers), pixel_sizes(cache_pixels)
+        self.headers,_ = check_headers(headers), wanted_pixels(cache_pixels, folder=False)
         self.dest = Path(dest)
         self.folder = ImageFolder(dest, max_pixels, min_pixels, max_side=max_side, quality=quality, rgb=rgb, first_frame=first_frame)
         self.journal,self.hosts,self.left = DownloadJournal(dest), weakref.WeakValueDictionary(), set()

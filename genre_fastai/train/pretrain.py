@@ -242,6 +242,6 @@ def pretrain(
     set_seed(seed, reproducible=True)
     dls,loss_func = target_dls(cat, Y, size, bs, cache_pixels, seed), TargetsLoss(ts, Y)
     learn = poster_learner(dls, arch, weights, [target_loss(loss_func, i) for i in range(len(ts))], loss_func, linear=True, **kwargs)
-    learn.fit_stages(1, epochs, base_lr, lr, lr_mult, cut=cut, copies=copies, seed=seed)
+    learn.fit_stages(1, epochs, base_lr, lr, lr_mult, cut=cut, copies=copies, seed=seed, cache_features=bool(cut))
     save_body(learn, out, targets=', '.join(f'{c} as {f}' for c,f in targets.items()), epochs=epochs, seed=seed)
     return learn
