@@ -91,7 +91,8 @@ class _Copies:
         self.root,self.max_pixels,self.kw = root, max_pixels, kw
         self.drops,self.turns = ([f for f in flag_names if policy[f]==o] for o in ('drop','convert'))
         self.made,self.failed,self.easy = {}, {}, set(self.turns)<=set(_converted)
-    def plain(self, im): return self.easy and im.mode!='CMYK' and im.turn==1 and not im.moves and not has_alpha(im) # nearly all; no record is made
+    def plain(self, im): # nearly all, and told without a record
+        return self.easy and im.mode!='CMYK' and im.turn==1 and not im.moves and not has_alpha(im)
     def wanted(self, flags, names=flag_names):
         some = lambda of: np.any([flags[f] for f in of if f in names], axis=0) if of else np.False_
         return some(self.turns) & ~some(self.drops)

@@ -50,16 +50,17 @@ entries = {
     'Lite0, nearest neighbours': [('Lite0', _neighbours)],
     'Lite0 all stages, linear': [('Lite0 stages', _linear)],
     'MobileNetV2, linear': [('MobileNetV2', _linear)],
-    'VGG16, linear': [('VGG16', _linear)],
     'pretrained on posters, linear': [('pretrained', _linear)],
     'Lite0 and MobileNetV2, linear': [('Lite0', _linear), ('MobileNetV2', _linear)],
-    'Lite0, MobileNetV2 and VGG16, linear': [('Lite0', _linear), ('MobileNetV2', _linear), ('VGG16', _linear)],
+    'pretrained on posters, all stages, linear': [('pretrained stages', _linear)],
     'Lite0 and pretrained, linear': [('Lite0', _linear), ('pretrained', _linear)],
-    'all bodies, linear and MLP': [('Lite0', _linear), ('Lite0', _mlp), ('MobileNetV2', _linear), ('VGG16', _linear),
-        ('pretrained', _linear), ('pretrained', _mlp)],
+    'all bodies, linear': [('Lite0 stages', _linear), ('pretrained stages', _linear), ('MobileNetV2', _linear)],
     'known title alone, linear': [('title', _linear)],
+    'printed title alone, linear': [('printed', _linear)],
     'poster and printed title, linear': [('Lite0', _linear), ('printed', _linear)],
-    'poster and known title, linear': [('Lite0', _linear), ('title', _linear)]}
+    'poster and known title, linear': [('Lite0', _linear), ('title', _linear)],
+    'all bodies and known title, linear': [('Lite0 stages', _linear), ('pretrained stages', _linear), ('MobileNetV2', _linear),
+        ('title', _linear)]}
 trained = {
     'Lite0, fine-tuned above a cut': {},
     'Lite0, fine-tuned above a cut, asymmetric loss': dict(loss='asymmetric')}
@@ -72,11 +73,12 @@ class BodyFeatures:
         body=None, # File of pretrained weights of Lite0, from `pretrain`
     ): self.vgg,self.body,self.had = vgg,body,{}
     def kinds(self, cat):
-        f,size = functools.partial(extract_features, cat, pool='avgmax', progress=False), (224,224)
-        vgg = dict(arch='vgg16', weights=self.vgg or 'imagenet')
-        return {'Lite0': lambda: f(), 'Lite0 stages': lambda: f(pool='stages'), 'pretrained': lambda: self.body and f(weights=self.body),
-            'MobileNetV2': lambda: f('mobilenet_v2', 'imagenet'), 'VGG16': lambda: f(**vgg, precision='auto'),
-            'VGG16 flat': lambda: f(**vgg, pool='flat', size=size, precision='auto'), 'title': lambda: text_features(cat, 'title'),
+        f = functools.partial(extract_features, cat, pool='avgmax', progress=False)
+        vgg = lambda: f('vgg16', self.vgg or 'imagenet', pool='flat', size=(224,224), precision='auto')
+        ours = dict(weights=self.body)
+        return {'Lite0': f, 'Lite0 stages': lambda: f(pool='stages'), 'VGG16 flat': vgg, 'MobileNetV2': lambda: f('mobilenet_v2', 'imagenet'),
+            'pretrained': lambda: self.body and f(**ours), 'pretrained stages': lambda: self.body and f(**ours, pool='stages'),
+            'title': lambda: text_features(cat, 'title'),
             'printed': lambda: text_features(cat, 'printed') if 'printed' in cat.df else None}
     def __call__(self, name, cat):
         if (key := (name, cat.hash)) not in self.had:
