@@ -76,7 +76,8 @@ class BodyFeatures:
         f = functools.partial(extract_features, cat, pool='avgmax', progress=False)
         vgg = lambda: f('vgg16', self.vgg or 'imagenet', pool='flat', size=(224,224), precision='auto')
         ours = dict(weights=self.body)
-        return {'Lite0': f, 'Lite0 stages': lambda: f(pool='stages'), 'VGG16 flat': vgg, 'MobileNetV2': lambda: f('mobilenet_v2', 'imagenet'),
+        return {'Lite0': f, 'Lite0 stages': lambda: f(pool='stages'), 'VGG16 flat': vgg,
+            'MobileNetV2': lambda: f('mobilenet_v2', 'imagenet'),
             'pretrained': lambda: self.body and f(**ours), 'pretrained stages': lambda: self.body and f(**ours, pool='stages'),
             'title': lambda: text_features(cat, 'title'),
             'printed': lambda: text_features(cat, 'printed') if 'printed' in cat.df else None}
