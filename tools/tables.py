@@ -51,6 +51,7 @@ def genres_markdown(out='results'):
 def features_markdown(out='results'):
     "One label a poster: a line an entry, a column a set"
     df = genres_table(out, several=False)
+    df = df[~df['entry'].str.contains('MLP|neighbours|Lite0 and|MobileNetV2, linear')] # they stand in the csv
     data = list(dict.fromkeys(df['data']))
     def cell(e, d):
         g = df[(df['entry']==e) & (df['data']==d)]
