@@ -169,7 +169,7 @@ def target_dls(
     return dls
 
 def _for_validation(cat, share, seed):
-    "A small part of the films, to see when the body begins to learn its rows by heart"
+    "A small part of the films, to see when the body begins to overfit"
     return cat.new(cat.df.drop(columns='split', errors='ignore')).split(share, 0, seed)
 
 # %% ../../nbs/66_train.pretrain.ipynb #e6c2a2e3
