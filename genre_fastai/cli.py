@@ -672,7 +672,7 @@ def pretrain(
     "Train a body for `train --weights`."
     from genre_fastai.catalog.core import read_catalog
     cat,wanted = read_catalog(csv, path), _targets(targets)
-    kept = [read_catalog(o) for o in (csv, keep_out) if o and 'split' in read_catalog(o).df]
+    kept = [cat]*('split' in cat.df) + ([read_catalog(keep_out)] if keep_out else []) # all rows of one without a split
     with large_import(): from genre_fastai.train.pretrain import pretrain
     learn = pretrain(cat, wanted, out, kept, arch, _or_none(weights), epochs=epochs, cut=cut, seed=seed)
     print(f'{out}: a body that has seen {len(learn.dls.cat)} posters. Use it with --weights {out}.')

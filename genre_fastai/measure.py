@@ -10,7 +10,7 @@ __all__ = ['poster_size', 'thumb_h', 'thumb_w', 'tint_h', 'tint_w', 'facts', 'me
            'unfit', 'may_be_unfit', 'MeasureStore', 'wanted_pixels', 'clear_measures']
 
 # %% ../nbs/08_measure.ipynb #a884675b
-import functools, hashlib, itertools, os, re, threading, time
+import functools, hashlib, itertools, os, threading, time
 from bisect import bisect_left
 from pathlib import Path
 import numpy as np, PIL
@@ -20,7 +20,7 @@ from .core import GenreError, is_whole, keep_memory, short_hash
 from .images import (BadImage, check_pixels, guarded, has_alpha, image_formats, load_opened, open_image, read_bytes,
     scan_passes, strict_pillow, suffixes, upright_rgb)
 from .parallel import map_rows
-from .store import RecordFile, as_keys, cache_folder
+from .store import RecordFile, as_keys, cache_folder, delete_files
 
 # %% ../nbs/08_measure.ipynb #f4737c15
 poster_size = 256,176 # height and width that models are trained at
@@ -507,11 +507,5 @@ def clear_measures(
     folder=None, # `measures` in `cache_folder()` by default
 )->int: # Bytes freed
     "Forget what was measured; it costs nothing but the time to measure it again"
-    folder,freed = cache_folder()/'measures' if folder is None else Path(folder), 0
-    for o in sorted(folder.glob('*'), reverse=True): # of each pair of files the keys first
-        if not re.fullmatch(r'(facts|looks|copies|pairs|files)-[0-9a-f]+\.(keys|dat|npy)(\.bad)?|\.pairs-.*\.tmp', o.name): continue
-        size = o.stat().st_size
-        try: o.unlink()
-        except PermissionError as e: raise GenreError(f'{o} cannot be removed ({e.strerror}). Close the programs that use it.') from e
-        freed += size
-    return freed
+    folder = cache_folder()/'measures' if folder is None else Path(folder)
+    return delete_files(folder, r'(facts|looks|copies|pairs|files)-[0-9a-f]+\.(keys|dat|npy)(\.bad)?|\.pairs-.*\.tmp')

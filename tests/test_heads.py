@@ -186,3 +186,17 @@ def test_the_command(tmp_path, monkeypatch):
         (f'{c} {cat.files[0]} --index {c}', 'is what is read'), (f'{c} {cat.files[0]} --out {cat.files[0]}', 'is what is read'), (f'{c} https://a.example/b.jpg', 'is an address')):
         code,out,err = say(f'neighbors {line} {path}')
         assert code==2 and out=='' and why in err and len(err.splitlines())==1, (line, out, err)
+
+def test_all_rows_of_a_catalog_without_a_split_are_kept_out_of_pretraining(tmp_path, monkeypatch):
+    "From the command line as in Python"
+    import shlex
+    from types import SimpleNamespace
+    import genre_fastai.train.pretrain as module
+    from genre_fastai.cli import _run
+    for name in ('mine','other'):
+        (tmp_path/'images').mkdir(exist_ok=True)
+        (tmp_path/f'{name}.csv').write_text(f'file,label{",split" if name=="mine" else ""}\nimages/{name}.jpg,a{",train" if name=="mine" else ""}\n')
+    seen = {}
+    monkeypatch.setattr(module, 'pretrain', lambda cat, targets, out, kept, *args, **kw: seen.update(kept=kept) or SimpleNamespace(dls=SimpleNamespace(cat=cat)))
+    _run(shlex.split(f'pretrain {(tmp_path/"mine.csv").as_posix()} {(tmp_path/"b.safetensors").as_posix()} --targets label=classes --keep-out {(tmp_path/"other.csv").as_posix()}'))
+    assert [list(o.df['file']) for o in seen['kept']]==[['images/mine.jpg'],['images/other.jpg']]

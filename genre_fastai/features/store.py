@@ -8,12 +8,12 @@ Docs: https://genre-fastai.github.io/genre_fastai/features.store.html.md"""
 __all__ = ['weights_digest', 'features_folder', 'FeatureFile', 'clear_features']
 
 # %% ../../nbs/49_features.store.ipynb #63f0d991
-import hashlib, json, os, re, zlib
+import hashlib, json, os, re
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..core import *
-from ..store import RecordFile, as_keys, cache_folder
+from ..store import VectorFile, cache_folder, delete_files
 
 # %% ../../nbs/49_features.store.ipynb #2da7e5c9
 def weights_digest(
@@ -37,8 +37,6 @@ def features_folder(
     if isinstance(folder, (str,os.PathLike)): return Path(folder)
     raise GenreError(f'{folder!r} is no folder to keep features in. Give `cache_features=True`, False, or the name of a folder.')
 
-def _crcs(X): return np.array([zlib.crc32(o) for o in X], np.uint32)
-
 class FeatureFile:
     "Rows of numbers of one setting, under the SHA-256 of the pictures that they were made from"
     def __init__(self,
@@ -50,7 +48,7 @@ class FeatureFile:
         widths = [re.fullmatch(rf'{self.name}-(\d{{1,9}})\.keys', o.name) for o in sorted(self.folder.glob(f'{self.name}-*.keys'))]
         if any(widths): self.open(next(int(m[1]) for m in widths if m))
     def open(self, d):
-        self.d,self.records = d, RecordFile(self.folder/f'{self.name}-{d}', [('x','<f4',(d,)), ('crc','<u4')])
+        self.records = VectorFile(self.folder/f'{self.name}-{d}', d)
     def __len__(self): return len(self.records) if self.records else 0
     def __repr__(self): return f'FeatureFile({len(self):,} pictures in {self.folder/self.name})'
 
@@ -62,42 +60,20 @@ def add(self:FeatureFile,
 ):
     "Keep what was computed"
     if not len(X): return
-    X = np.ascontiguousarray(X, np.float32)
-    if self.records is None: self.open(X.shape[1])
-    recs = np.zeros(len(X), self.records.dtype)
-    recs['x'],recs['crc'] = X, _crcs(X)
-    self.records.add(digests, recs)
+    if self.records is None: self.open(np.shape(X)[1])
+    self.records.add_vectors(digests, X)
 
 @patch
 def read(self:FeatureFile,
     digests, # SHA-256 of pictures
-    chunk=256, # Rows that are copied at a time
-)->tuple: # A mask of those that are known, and (pictures, d), zeros where unknown; None where nothing was ever kept
+)->tuple: # A mask of those that are known, and (pictures, d), zeros where unknown; None where nothing is kept
     "What is known of some pictures"
-    digests = as_keys(digests)
-    known = np.zeros(len(digests), bool)
-    if self.records is None: return known,None
-    rows,X = self.records.find(digests), np.zeros((len(digests),self.d), np.float32)
-    at = np.flatnonzero(rows>=0)
-    for i in range(0, len(at), chunk):
-        recs = self.records[rows[part := at[i:i+chunk]]]
-        X[part] = recs['x']
-        if (_crcs(X[part])==recs['crc']).all(): continue
-        self.records.put_aside()
-        return known,None
-    known[at] = True
-    return known,X
+    if self.records is None: return np.zeros(len(digests), bool),None
+    return self.records.read_vectors(digests)
 
 # %% ../../nbs/49_features.store.ipynb #5b85d71e
 def clear_features(
     folder=None, # See `features_folder`
 )->int: # Bytes freed
     "Delete the features that are kept in a folder, and nothing else in it; they cost nothing but the time to compute them again"
-    freed,folder = 0, features_folder(folder)
-    for o in sorted(folder.glob('features-*'), reverse=True): # of a pair of files the keys before the data
-        if not re.fullmatch(r'features-[0-9a-f]{24}-\d+\.(dat|keys|lock|dat\.bad|keys\.bad)', o.name) or o.is_dir(): continue
-        size = o.lstat().st_size
-        try: o.unlink(missing_ok=True)
-        except PermissionError as e: raise GenreError(f'{o} cannot be removed ({e.strerror}). Close the programs that use it.') from e
-        freed += size
-    return freed
+    return delete_files(features_folder(folder), r'features-[0-9a-f]{24}-\d+\.(dat|keys|lock|dat\.bad|keys\.bad)')

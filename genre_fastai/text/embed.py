@@ -8,12 +8,12 @@ Docs: https://genre-fastai.github.io/genre_fastai/text.embed.html.md"""
 __all__ = ['text_models', 'text_model_folder', 'has_text', 'TextFile', 'embed_texts', 'column_texts', 'TfidfFeatures']
 
 # %% ../../nbs/37_text.embed.ipynb #8856904e
-import functools, hashlib, importlib.util, warnings, zlib
+import functools, hashlib, importlib.util, warnings
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..core import *
-from ..store import RecordFile, cache_folder
+from ..store import VectorFile, cache_folder
 from ..catalog.core import *
 
 # %% ../../nbs/37_text.embed.ipynb #c3ff9f90
@@ -78,7 +78,6 @@ def _embed(texts, model, bs):
 
 # %% ../../nbs/37_text.embed.ipynb #8c2f0b17
 def _text_keys(texts): return [hashlib.sha256(o.encode('utf-8', 'surrogatepass')).digest() for o in texts]
-def _crc(X): return np.array([zlib.crc32(o) for o in X], np.uint32)
 
 class TextFile:
     "Embeddings by one model under the SHA-256 of the texts"
@@ -87,22 +86,13 @@ class TextFile:
         folder=None, # `texts` in `cache_folder()` by default
     ):
         d,folder = text_models[model], cache_folder()/'texts' if folder is None else Path(folder)
-        self.dims,self.records = d['dims'], RecordFile(folder/f'{model}-{d["sha256"][:12]}', [('x','<f4',(d['dims'],)), ('crc','<u4')])
+        self.dims,self.records = d['dims'], VectorFile(folder/f'{model}-{d["sha256"][:12]}', d['dims'])
     def __len__(self): return len(self.records)
-    def add(self, texts, X):
-        recs = np.zeros(len(texts), self.records.dtype)
-        recs['x'],recs['crc'] = X,_crc(np.ascontiguousarray(X, np.float32))
-        self.records.add(_text_keys(texts), recs)
+    def add(self, texts, X): self.records.add_vectors(_text_keys(texts), X)
     def read(self, texts):
         "A mask of the texts that are known, and (texts, dims), zeros where unknown"
-        rows,X = self.records.find(_text_keys(texts)), np.zeros((len(texts),self.dims), np.float32)
-        if not (known := rows>=0).any(): return known,X
-        recs = self.records[rows[known]]
-        if (_crc(np.ascontiguousarray(recs['x']))!=recs['crc']).any():
-            self.records.put_aside()
-            return np.zeros(len(texts), bool),X
-        X[known] = recs['x']
-        return known,X
+        known,X = self.records.read_vectors(_text_keys(texts))
+        return known, np.zeros((len(texts),self.dims), np.float32) if X is None else X
 
 # %% ../../nbs/37_text.embed.ipynb #284659e2
 def embed_texts(

@@ -17,7 +17,7 @@ from ..catalog.core import Catalog
 from ..core import GenreError, keep_memory, safe_paths
 from ..images import BadImage, decode, read_bytes, upright_rgb
 from ..measure import MeasureStore, fit_pixels
-from ..store import cache_folder
+from ..store import cache_folder, delete_files
 
 # %% ../../nbs/43_vision.cache.ipynb #baefebf9
 @contextmanager
@@ -260,9 +260,4 @@ def clear_pixels(
     folder=None, # Where pixels lie; see `pixels_folder`
 )->int: # Bytes freed
     "Delete all pixel caches of a folder, and nothing else in it"
-    freed,folder = 0, pixels_folder(folder)
-    for o in sorted([*folder.glob('*'), *folder.glob('.*.tmp')], reverse=True): # of a store the keys before the data
-        if not re.fullmatch(f'{_store_files}|{_early_files}', o.name) or o.is_dir(): continue
-        freed += o.lstat().st_size
-        o.unlink(missing_ok=True)
-    return freed
+    return delete_files(pixels_folder(folder), f'{_store_files}|{_early_files}')
