@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, List, Optional
 import typer
 from .core import GenreError, large_import, printable
+from .options import *
 
 # %% ../nbs/95_cli.ipynb #035a773f
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -154,146 +155,6 @@ def main(
         if why := _lost(out): code = _say(f'genre-fastai: what was printed is lost: {why}.')
     sys.exit(code)
 
-# %% ../nbs/95_cli.ipynb #0e56df19
-def _argument(kind, help, **kw): return Annotated[kind, typer.Argument(help=help, **kw)]
-def _option(kind, help, *names, **kw): return Annotated[kind, typer.Option(*names, help=help, **kw)]
-def _words(s): return [o.strip() for o in s.split(',') if o.strip()]
-
-# %% ../nbs/95_cli.ipynb #b572e187
-def _known(word, words, name):
-    "The one of some words that is meant, or a `GenreError`"
-    low = {o.casefold():o for o in words}
-    if (w := word.strip().casefold()) in low: return low[w]
-    near = difflib.get_close_matches(w, low, 1)
-    hint = f' Did you mean {low[near[0]]}?' if near else ''
-    raise GenreError(f'{name} takes {", ".join(words[:-1])} or {words[-1]}, not {word!r}.{hint}')
-
-def _one_of(words, help, *names, many=False, kind=str, **kw):
-    "An option that takes one of some words, or several with commas between them"
-    words = words.split() if isinstance(words, str) else list(words)
-    def check(param:typer.CallbackParam, value):
-        if value is None: return value
-        return ','.join(dict.fromkeys(_known(o, words, param.opts[-1]) for o in (_words(value) if many else [value])))
-    return _option(kind, help, *names, callback=check, **kw)
-
-# %% ../nbs/95_cli.ipynb #f370aa3a
-def _finite(param:typer.CallbackParam, value:float):
-    "A number that is one"
-    if value is None or math.isfinite(value): return value
-    raise GenreError(f'{param.opts[-1]} takes a number, not {value}.')
-
-def _number(help, *names, kind=float, **kw): return _option(kind, help, *names, callback=_finite, **kw)
-
-# %% ../nbs/95_cli.ipynb #3075ca46
-def _meant(value, name):
-    "The path that a word of the command line means"
-    word = value.strip()
-    if not word: raise GenreError(f'{name} is empty. Give a name; if it stands in a variable of the shell, check that it is set.')
-    if word=='-': raise GenreError(f'{name} takes a name, and {value!r} is none: commands read and write files. Such a file is ./-.')
-    if re.match(r'(https?|ftp):', word, re.I):
-        raise GenreError(f'{name} takes a file or folder, and {word} is an address. Write addresses into a text file, one a line, '
-            'and fetch them with `genre-fastai download`.')
-    there,bare = (os.path.expanduser(o) for o in (value, word))
-    return Path(there if os.path.lexists(there) else bare)
-
-# %% ../nbs/95_cli.ipynb #dcf5bdb0
-def _long_name(p, most):
-    "The first part of a path that is too long, or None"
-    return next((o for o in p.parts if len(os.fsencode(o))>most), None)
-
-def _check_out(name, p, folder=False):
-    "A `GenreError` where nothing could be written to `p`"
-    if long := _long_name(p, 220): raise GenreError(f'{name}: the name {long[:40]}... is too long. Give one of less than 220 letters.')
-    if folder and p.exists() and not p.is_dir(): raise GenreError(f'{name}: {p} is a file, and a folder is needed. Give another name.')
-    if not folder and p.is_dir(): raise GenreError(f'{name}: {p} is a folder. Give the name of a file in it.')
-    up = next(o for o in ([p] if folder else []) + [*p.absolute().parents] if os.path.lexists(o))
-    if not up.is_dir(): raise GenreError(f'{name}: {up} is no folder, so nothing can be written to {p}. Give another name.')
-    if os.access(up, os.W_OK|os.X_OK): return
-    raise GenreError(f'{name}: {up} cannot be written to. Check its permissions, or choose another folder.')
-
-def _check_out_folder(name, p): _check_out(name, p, folder=True)
-
-# %% ../nbs/95_cli.ipynb #4eba24e8
-def _check_in(name, p, takes='a csv', folder='Make a catalog of it with `genre-fastai catalog`', known=()):
-    "A `GenreError` where `p` is not there, a folder, or a file of a kind that is not in `known`"
-    if not p.exists(): raise GenreError(f'There is no file {p} ({name}). Check the name.')
-    if p.is_dir(): raise GenreError(f'{name}: {p} is a folder, and {takes} is needed. {folder}.')
-    from genre_fastai.tables import file_kind
-    found = file_kind(p) if p.is_file() else None # what is no file is a pipe of the shell
-    if found and found[0] not in known: raise GenreError(f'{name}: {p} is {found[0]}, and {takes} is needed. {found[1]}.')
-
-def _check_list(name, p): _check_in(name, p, 'a list (csv or text)', 'Give the lists in it')
-def _check_page(name, p): _check_in(name, p, 'a saved page', 'Give the page that was saved beside it (.html)', ('a web page','an archive'))
-
-# %% ../nbs/95_cli.ipynb #dd4b44a1
-def _check_source(name, p):
-    if not p.is_dir(): _check_in(name, p, 'a folder, a csv or a download journal', '', ['a journal'])
-
-def _check_folder(name, p):
-    if not p.exists(): raise GenreError(f'{name}: there is no folder {p}. Check the name.')
-    if not p.is_dir(): raise GenreError(f'{name}: {p} is a file, and a folder is needed.')
-
-# %% ../nbs/95_cli.ipynb #8e72ea79
-def _check_model(name, p):
-    if not p.is_file(): return
-    fix = f'Give its folder {p.parent}' if (p.parent/'config.json').exists() else 'Give the folder that `genre-fastai train` wrote'
-    raise GenreError(f'{name}: {p} is a file, and a model is a folder. {fix}.')
-
-def _check_table(name, p):
-    _check_out(name, p)
-    if p.suffix.lower() not in ('.csv','.txt',''): raise GenreError(f'{name}: {p} is to be a table. End its name with .csv.')
-
-# %% ../nbs/95_cli.ipynb #c675557e
-def _taken(check):
-    "The callback of a parameter: words to paths, each of them checked"
-    def take(param:typer.CallbackParam, value):
-        if value is None: return None
-        many,name = isinstance(value, (list,tuple)), param.opts[-1]
-        paths = [_meant(o, name) for o in (value if many else [value])]
-        for p in paths: check and check(name, p)
-        return paths if many else paths[0]
-    return take
-
-def _path(help, *names, check=None, kind=str, metavar='FILE', **kw):
-    "An option that takes a path"
-    return _option(kind, help, *names, callback=_taken(check), metavar=metavar, **kw)
-
-def _path_argument(help, check=None, kind=str, metavar='FILE'):
-    "An argument that takes a path, or several"
-    return _argument(kind, help, callback=_taken(check), metavar=metavar)
-
-# %% ../nbs/95_cli.ipynb #491f38a0
-def _label(value:str):
-    "A label that tables do not read as unknown"
-    from genre_fastai.tables import clean_label, is_unknown
-    if value and is_unknown(value): raise GenreError(f'--label {value!r} says in a table that nothing is known. Give the name of a class.')
-    return clean_label(value)
-
-def _weights(value:str):
-    "The weights that are meant; a file has to be there"
-    word = value.strip()
-    if word.lower() in ('auto','imagenet','none'): return word.lower()
-    p = _meant(value, '--weights')
-    if p.is_file(): return str(p)
-    raise GenreError(f"--weights takes 'auto', 'imagenet', 'none', or a file, and there is no file {p}. Check the name.")
-
-def _or_none(weights): return None if weights=='none' else weights
-
-_Catalog = _path_argument('A catalog (csv) with splits', _check_in, metavar='CATALOG')
-_Model = _path_argument('Folder of a model', _check_model, metavar='MODEL')
-_Path = _path('Folder that the files of the catalog are relative to; the folder of the csv if not given', '--path', check=_check_folder,
-    kind=Optional[str], metavar='FOLDER')
-_Arch = _option(str, 'Architecture of torchvision or timm')
-_Weights = _option(str, "Pretrained weights: 'auto', 'imagenet', or a file (.pth, .safetensors); 'none' for random ones", callback=_weights)
-_Seed = _option(int, 'Random seed', min=0, max=2**32-1)
-_rules = 'drop relabel duplicates contradictions leaks flags'
-_Rule = _one_of(_rules, 'Rules, separated by commas: drop or relabel (wrong labels), duplicates, contradictions, leaks, flags', many=True)
-_Label = _option(str, 'Label of these images', callback=_label)
-_Out = _path('File to write', check=_check_out)
-_Results = _option(int, 'Stop at so many results', min=1, max=10_000)
-_sizes = 'w92 w154 w185 w342 w500 w780 original'
-_Size = _one_of(_sizes, f'Size of the posters, as TMDB names it: {_sizes.replace(" ", ", ")}')
-
 # %% ../nbs/95_cli.ipynb #28731ae9
 def _version(value:bool):
     if not value: return
@@ -302,20 +163,20 @@ def _version(value:bool):
     raise typer.Exit()
 
 @app.callback()
-def _start(version:_option(bool, 'Show the version and exit', '--version', callback=_version, is_eager=True)=False): pass
+def _start(version:option(bool, 'Show the version and exit', '--version', callback=_version, is_eager=True)=False): pass
 
 # %% ../nbs/95_cli.ipynb #d31dffd4
 @_command('Run the same command again: it begins anew.')
 def demo(
-    out:_path('Folder for everything that is made', check=_check_out_folder, metavar='FOLDER')='demo',
-    posters:_path('A csv with file,label of real posters; drawn posters if not given', check=_check_in, kind=Optional[str])=None,
-    n:_option(int, 'Posters to draw', min=20, max=100_000)=450,
-    arch:_Arch='tf_efficientnet_lite0', weights:_Weights='auto', rule:_Rule='drop', seed:_Seed=42,
-    epochs:_option(int, 'Epochs of fine-tuning after the solved head', min=0)=3,
+    out:path_option('Folder for everything that is made', check=check_out_folder, metavar='FOLDER')='demo',
+    posters:path_option('A csv with file,label of real posters; drawn posters if not given', check=check_in, kind=Optional[str])=None,
+    n:option(int, 'Posters to draw', min=20, max=100_000)=450,
+    arch:ArchOption='tf_efficientnet_lite0', weights:WeightsOption='auto', rule:RuleOption='drop', seed:SeedOption=42,
+    epochs:option(int, 'Epochs of fine-tuning after the solved head', min=0)=3,
 ):
     "Run every stage once, and write a report. It takes drawn posters, or yours."
     with large_import(): from genre_fastai.course.demo import run_demo
-    run_demo(out, posters, n, arch, _or_none(weights), epochs, rule, seed)
+    run_demo(out, posters, n, arch, or_none(weights), epochs, rule, seed)
 
 # %% ../nbs/95_cli.ipynb #58450f77
 urls_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help='Lists of image addresses, from where posters are found.')
@@ -334,7 +195,8 @@ def _save(urls, out):
 
 @_command(group=urls_app)
 def google(
-    page:_path_argument('A result page of Google Images, saved with Ctrl+S', _check_page, metavar='PAGE'), out:_Out, label:_Label='',
+    page:path_argument('A result page of Google Images, saved with Ctrl+S', check_page, metavar='PAGE'), out:OutOption,
+    label:LabelOption='',
 ):
     "Read a saved page of Google Images."
     from genre_fastai.collect.google import google_urls
@@ -344,8 +206,8 @@ def google(
 # %% ../nbs/95_cli.ipynb #d18ae86f
 @_command(group=urls_app)
 def read(
-    file:_path_argument('A text file with one address a line, or a csv with a column url, poster, link or image', _check_list),
-    out:_Out, label:_Label='',
+    file:path_argument('A text file with one address a line, or a csv with a column url, poster, link or image', check_list),
+    out:OutOption, label:LabelOption='',
 ):
     "Read a text or csv file."
     from genre_fastai.collect.urls import read_urls
@@ -354,8 +216,8 @@ def read(
 
 @_command(group=urls_app)
 def kaggle(
-    file:_path_argument("A table of films with posters: Kaggle's MovieGenre.csv or movies_metadata.csv, or one like them", _check_list),
-    out:_Out, label:_option(str, 'One label for all; without it the genres are the labels')='', size:_Size='w342',
+    file:path_argument("A table of films with posters: Kaggle's MovieGenre.csv or movies_metadata.csv, or one like them", check_list),
+    out:OutOption, label:option(str, 'One label for all; without it the genres are the labels')='', size:SizeOption='w342',
 ):
     "Read a table of films (Kaggle, TMDB, OMDb, IMDb). It has addresses with title, year, genres, overview."
     from genre_fastai.collect.providers import film_table
@@ -365,25 +227,25 @@ def kaggle(
 # %% ../nbs/95_cli.ipynb #c947ee64
 @_command(group=urls_app)
 def tmdb(
-    out:_Out, genre:_option(str, 'A genre of TMDB, such as Horror')='', ids:_option(str, 'TMDB ids of films, separated by commas')='',
-    n:_Results=100, size:_Size='w342', label:_Label='',
+    out:OutOption, genre:option(str, 'A genre of TMDB, such as Horror')='', ids:option(str, 'TMDB ids of films, separated by commas')='',
+    n:ResultsOption=100, size:SizeOption='w342', label:LabelOption='',
 ):
     "Ask TMDB. The key is read from TMDB_API_KEY."
     from genre_fastai.collect.providers import tmdb_urls
-    if ids and not _words(ids): raise GenreError(f'--ids {ids!r} holds no id. Give numbers with commas between them, or leave it out.')
-    _save(tmdb_urls(_words(ids) or None, genre, label, n, size), out)
+    if ids and not comma_words(ids): raise GenreError(f'--ids {ids!r} holds no id. Give numbers with commas between them, or leave it out.')
+    _save(tmdb_urls(comma_words(ids) or None, genre, label, n, size), out)
 
 @_command(group=urls_app)
-def duckduckgo(query:_argument(str, 'What to search for', metavar='QUERY'), out:_Out, label:_Label='', n:_Results=100):
+def duckduckgo(query:argument(str, 'What to search for', metavar='QUERY'), out:OutOption, label:LabelOption='', n:ResultsOption=100):
     "Ask DuckDuckGo's image search. It needs the extra duckduckgo."
     from genre_fastai.collect.providers import duckduckgo_urls
     _save(duckduckgo_urls(query, label, n), out)
 
 # %% ../nbs/95_cli.ipynb #9b7e3e8d
-_Conflicts = _one_of('keep drop best', "An address under two labels: 'keep', 'drop', or 'best' rank")
+_Conflicts = one_of('keep drop best', "An address under two labels: 'keep', 'drop', or 'best' rank")
 
 @_command(group=urls_app)
-def merge(files:_path_argument('Lists to join', _check_list, List[str], 'LIST'), out:_Out, conflicts:_Conflicts='keep'):
+def merge(files:path_argument('Lists to join', check_list, List[str], 'LIST'), out:OutOption, conflicts:_Conflicts='keep'):
     "Join lists. Shows the addresses that stand under two labels."
     import pandas as pd
     from genre_fastai.figure import text_table
@@ -396,30 +258,30 @@ def merge(files:_path_argument('Lists to join', _check_list, List[str], 'LIST'),
     _save(urls, out)
 
 @_command(group=urls_app)
-def snippet(name:_argument(str, 'Label, and name of the csv', metavar='NAME')='images', n:_Results=200):
+def snippet(name:argument(str, 'Label, and name of the csv', metavar='NAME')='images', n:ResultsOption=200):
     "Print the snippet for the browser's console."
     from genre_fastai.collect.google import google_snippet
     print(google_snippet(name, n))
 
 # %% ../nbs/95_cli.ipynb #fcf2c536
-_Dest = _path('Folder for the images and the journal', check=_check_out_folder, metavar='FOLDER')
-_Retry = _option(bool, 'Try again what an earlier run could not get', '--retry-failed')
-_Private = _option(bool, 'Fetch from private networks too', '--allow-private')
-_MaxSide = _option(Optional[int], 'Shrink to this longest side, in pixels', min=16, max=100_000)
-_MinPixels = _option(int, 'Fewest pixels, width times height', min=0, max=40_000_000)
-_Rgb = _option(bool, 'Convert to RGB', '--rgb')
-_PerHost = _option(int, 'Connections to one host', min=1, max=1000)
-_Timeout = _number('Seconds for one address, with all redirects and retries', min=.1, max=86_400)
-_Pixels = _option(bool, 'Make the training pixels from the same decode, for `train --cache-pixels`', '--cache-pixels')
+_Dest = path_option('Folder for the images and the journal', check=check_out_folder, metavar='FOLDER')
+_Retry = option(bool, 'Try again what an earlier run could not get', '--retry-failed')
+_Private = option(bool, 'Fetch from private networks too', '--allow-private')
+_MaxSide = option(Optional[int], 'Shrink to this longest side, in pixels', min=16, max=100_000)
+_MinPixels = option(int, 'Fewest pixels, width times height', min=0, max=40_000_000)
+_Rgb = option(bool, 'Convert to RGB', '--rgb')
+_PerHost = option(int, 'Connections to one host', min=1, max=1000)
+_Timeout = number_option('Seconds for one address, with all redirects and retries', min=.1, max=86_400)
+_Pixels = option(bool, 'Make the training pixels from the same decode, for `train --cache-pixels`', '--cache-pixels')
 _goes_on = 'What came is stored in {dest}; run the same command again, and it goes on.'
 
 # %% ../nbs/95_cli.ipynb #d6d5d0a5
 @_command(_goes_on)
 def download(
-    lists:_path_argument('Lists of addresses: csv or text', _check_list, List[str], 'LIST'), dest:_Dest,
+    lists:path_argument('Lists of addresses: csv or text', check_list, List[str], 'LIST'), dest:_Dest,
     retry_failed:_Retry=False, allow_private:_Private=False, max_side:_MaxSide=None, min_pixels:_MinPixels=0, rgb:_Rgb=False,
     per_host:_PerHost=64,
-    stream:_option(bool, 'One list of any length in constant memory: a text file, or a csv with a column url', '--stream')=False,
+    stream:option(bool, 'One list of any length in constant memory: a text file, or a csv with a column url', '--stream')=False,
     timeout:_Timeout=30, cache_pixels:_Pixels=False,
 ):
     "Download and check images. Goes on where an earlier run was stopped."
@@ -444,10 +306,10 @@ def _queries(words, form):
 
 @_command(_goes_on)
 def collect(
-    classes:_argument(List[str], 'class=what to search for; a word without = searches for "WORD movie poster"', metavar='CLASS'),
-    dest:_Dest, n:_option(int, 'Stop at so many addresses of a class', min=1, max=10_000)=100,
-    source:_one_of(_sources, 'Where to search: duckduckgo; tmdb (words are genres); google or list (words are files)')='duckduckgo',
-    conflicts:_Conflicts='keep', refresh:_option(bool, 'Search again where there is a list already', '--refresh')=False,
+    classes:argument(List[str], 'class=what to search for; a word without = searches for "WORD movie poster"', metavar='CLASS'),
+    dest:_Dest, n:option(int, 'Stop at so many addresses of a class', min=1, max=10_000)=100,
+    source:one_of(_sources, 'Where to search: duckduckgo; tmdb (words are genres); google or list (words are files)')='duckduckgo',
+    conflicts:_Conflicts='keep', refresh:option(bool, 'Search again where there is a list already', '--refresh')=False,
     retry_failed:_Retry=False, allow_private:_Private=False, max_side:_MaxSide=None, min_pixels:_MinPixels=0, rgb:_Rgb=False,
     per_host:_PerHost=64,
     timeout:_Timeout=30, cache_pixels:_Pixels=False,
@@ -469,24 +331,27 @@ def _shares(valid, test):
 def _policy(text):
     "Flags and what they do, from `grey=drop,cmyk=keep`"
     from genre_fastai.catalog.verify import flag_names
-    pairs = [o.partition('=') for o in _words(text)]
-    return {_known(k, list(flag_names), '--policy'): _known(v, ['keep','convert','drop'], f'--policy {k}=') for k,_,v in pairs} or None
+    pairs = [o.partition('=') for o in comma_words(text)]
+    does = ['keep','convert','drop']
+    return {known_word(k, list(flag_names), '--policy'): known_word(v, does, f'--policy {k}=') for k,_,v in pairs} or None
 
 def _check_card(name, p):
-    _check_out(name, p)
+    check_out(name, p)
     if p.suffix in ('.html','.txt','.md'): return
     raise GenreError(f'{name}: {p} does not say what to write. End the name with .html, .txt or .md.')
 
 # %% ../nbs/95_cli.ipynb #f29091e3
 @_command('The catalog was not written; run the same command again.')
 def catalog(
-    source:_path_argument(_source, _check_source, metavar='SOURCE'), out:_Out, path:_Path=None,
-    valid:_number('Share of validation rows', min=0, max=1)=.2, test:_number('Share of test rows', min=0, max=1)=.2, seed:_Seed=42,
-    contradictions:_one_of('drop rank keep', "The same image under two labels: 'drop' both, keep the better 'rank', or 'keep'")='drop',
-    resplit:_option(bool, 'Split anew though the source has a split', '--resplit')=False,
-    policy:_option(str, 'What a flag does, such as grey=drop,cmyk=keep (keep, convert, drop)')='',
-    label_form:_option(Optional[str], 'How labels stand in a cell, such as ";", or one for one label a row; found out if not given')=None,
-    card:_path('Write the data card too (.html, .txt or .md)', check=_check_card, kind=Optional[str])=None, cache_pixels:_Pixels=False,
+    source:path_argument(_source, check_source, metavar='SOURCE'), out:OutOption, path:PathOption=None,
+    valid:number_option('Share of validation rows', min=0, max=1)=.2,
+    test:number_option('Share of test rows', min=0, max=1)=.2, seed:SeedOption=42,
+    contradictions:one_of('drop rank keep', "The same image under two labels: 'drop' both, keep the better 'rank', or 'keep'")='drop',
+    resplit:option(bool, 'Split anew though the source has a split', '--resplit')=False,
+    policy:option(str, 'What a flag does, such as grey=drop,cmyk=keep (keep, convert, drop)')='',
+    label_form:option(Optional[str], 'How labels stand in a cell, such as ";", or one for one label a row; found out if not given')=None,
+    card:path_option('Write the data card too (.html, .txt or .md)', check=_check_card, kind=Optional[str])=None,
+    cache_pixels:_Pixels=False,
 ):
     "Verify, remove duplicates, split by film. The data set that training and evaluation read."
     from genre_fastai.catalog.build import build_catalog
@@ -502,8 +367,8 @@ def catalog(
 
 @_command('What was read is kept; run the same command again, and it goes on.')
 def titles(
-    csv:_path_argument('A catalog (csv)', _check_in, metavar='CATALOG'), out:_Out, path:_Path=None,
-    scale:_number('Enlarge so many times before reading: 2 for thumbnails, 1 for large posters', min=.1, max=8)=2,
+    csv:path_argument('A catalog (csv)', check_in, metavar='CATALOG'), out:OutOption, path:PathOption=None,
+    scale:number_option('Enlarge so many times before reading: 2 for thumbnails, 1 for large posters', min=.1, max=8)=2,
 ):
     "Read what is printed on the posters, into the column `printed`. It needs the extra ocr."
     from genre_fastai.catalog.core import read_catalog
@@ -569,10 +434,10 @@ def _show_scores(model, cat, split, as_json=False, whole=None):
 
 # %% ../nbs/95_cli.ipynb #d0058a7f
 _recipes = 'auto probe finetune finetune_top head stages fastai article0 article1'
-_Recipe = _one_of(_recipes, 'How to train: auto, probe, finetune, finetune_top, head, stages, fastai, article0 or article1')
-_Epochs = lambda help: _option(Optional[int], help, min=0, max=100_000)
-_Trained = _path_argument('A catalog (csv) with splits; of a folder of class folders, a csv with file and label, or a journal, '
-    'one is built first', _check_source, metavar='CATALOG')
+_Recipe = one_of(_recipes, 'How to train: auto, probe, finetune, finetune_top, head, stages, fastai, article0 or article1')
+_Epochs = lambda help: option(Optional[int], help, min=0, max=100_000)
+_Trained = path_argument('A catalog (csv) with splits; of a folder of class folders, a csv with file and label, or a journal, '
+    'one is built first', check_source, metavar='CATALOG')
 
 def _with_splits(source, path, seed, cache_pixels):
     "A catalog with splits, and whether it had to be built"
@@ -614,24 +479,24 @@ def _keep_catalog(cat, out):
 # %% ../nbs/95_cli.ipynb #f7fb9cd1
 @_command('If an epoch was finished, the same command with --resume goes on from it; else run it again.')
 def train(
-    csv:_Trained, out:_path('Folder for the model', check=_check_out_folder, metavar='FOLDER'), recipe:_Recipe='auto',
-    arch:_option(Optional[str], 'Architecture of torchvision or timm; resnet34, or what the recipe says')=None, weights:_Weights='auto',
+    csv:_Trained, out:path_option('Folder for the model', check=check_out_folder, metavar='FOLDER'), recipe:_Recipe='auto',
+    arch:option(Optional[str], 'Architecture of torchvision or timm; resnet34, or what the recipe says')=None, weights:WeightsOption='auto',
     freeze_epochs:_Epochs('Epochs with the body frozen, where the recipe has such')=None,
     epochs:_Epochs('Epochs with everything unfrozen')=None,
-    base_lr:_option(Optional[str], "Learning rate of the head, or 'find'")=None,
-    cut:_option(Optional[str], "Train only above this place in the body, on maps computed once: 'auto' or the name of a layer")=None,
-    bs:_option(Optional[int], 'Batch size', min=1, max=65_536)=None,
-    size:_option(Optional[str], 'Size of the posters in pixels: 224 for a square, or height and width as 256x176')=None,
-    seed:_Seed=42, path:_Path=None,
-    keep_best:_one_of('accuracy f1 auc valid_loss train_loss', "End with the best epoch by this figure: 'accuracy' (one label a poster), "
+    base_lr:option(Optional[str], "Learning rate of the head, or 'find'")=None,
+    cut:option(Optional[str], "Train only above this place in the body, on maps computed once: 'auto' or the name of a layer")=None,
+    bs:option(Optional[int], 'Batch size', min=1, max=65_536)=None,
+    size:option(Optional[str], 'Size of the posters in pixels: 224 for a square, or height and width as 256x176')=None,
+    seed:SeedOption=42, path:PathOption=None,
+    keep_best:one_of('accuracy f1 auc valid_loss train_loss', "End with the best epoch by this figure: 'accuracy' (one label a poster), "
         "'f1' or 'auc' (several), 'valid_loss' or 'train_loss'", kind=Optional[str])=None,
-    loss:_one_of('bce asymmetric', "With several labels a poster: 'bce', or 'asymmetric', whose probabilities are not calibrated",
+    loss:one_of('bce asymmetric', "With several labels a poster: 'bce', or 'asymmetric', whose probabilities are not calibrated",
         kind=Optional[str])=None,
-    thresholds:_one_of('each one none', "With several labels, fitted on validation rows: 'one' (default), 'each', or 'none' for .5",
+    thresholds:one_of('each one none', "With several labels, fitted on validation rows: 'one' (default), 'each', or 'none' for .5",
         kind=Optional[str])=None,
-    cache_pixels:_option(bool, 'Decode the posters once, and keep the pixels for this and later runs', '--cache-pixels')=False,
-    resume:_option(bool, 'Go on from the last finished epoch of a run that was stopped', '--resume')=False,
-    evaluation:_option(bool, 'Evaluate the saved model on the test rows, where there are such', '--evaluate/--no-evaluate')=True,
+    cache_pixels:option(bool, 'Decode the posters once, and keep the pixels for this and later runs', '--cache-pixels')=False,
+    resume:option(bool, 'Go on from the last finished epoch of a run that was stopped', '--resume')=False,
+    evaluation:option(bool, 'Evaluate the saved model on the test rows, where there are such', '--evaluate/--no-evaluate')=True,
 ):
     "Train by a recipe. Saves the model, its config and its model card, and evaluates it."
     base_lr,size = _rate(base_lr), _side(size)
@@ -640,7 +505,7 @@ def train(
     given = dict(arch=arch, freeze_epochs=freeze_epochs, epochs=epochs, base_lr=base_lr, cut=cut, bs=bs, size=size, keep_best=keep_best,
         cache_pixels=cache_pixels or None, loss=loss, thresholds=thresholds)
     given = {k:None if v=='none' else v for k,v in given.items() if v is not None}
-    _fit(cat, out, recipe, weights=_or_none(weights), seed=seed, out=out, resume=resume, **given)
+    _fit(cat, out, recipe, weights=or_none(weights), seed=seed, out=out, resume=resume, **given)
     if is_new: _keep_catalog(cat, out)
     if not evaluation or not len(test := cat.where(split='test').ok): return
     print(f'\n{len(test)} test rows, with the ends of the 95 % interval:')
@@ -649,32 +514,32 @@ def train(
 # %% ../nbs/95_cli.ipynb #56542f3a
 def _targets(text):
     "Columns and how they are read"
-    pairs = [o.partition('=') for o in _words(text)]
+    pairs = [o.partition('=') for o in comma_words(text)]
     if pairs and all(c and form for c,_,form in pairs): return {c:form for c,_,form in pairs}
     raise GenreError(f'--targets is {text!r}, and should be columns and how they are read, '
         'such as labels=labels,year=decade,overview=text.')
 
 def _check_weights_out(name, p):
-    _check_out(name, p)
+    check_out(name, p)
     if p.suffix!='.safetensors': raise GenreError(f'{name}: weights are written to a .safetensors file, and {p.name} is called otherwise.')
 
 @_command('No weights are written.')
 def pretrain(
-    csv:_path_argument('A catalog (csv)', _check_in, metavar='CATALOG'),
-    out:_path_argument('Weights to write (.safetensors)', _check_weights_out),
-    targets:_option(str, 'Columns and how each is read: classes, labels, decade or text')='labels=labels,year=decade,overview=text',
-    keep_out:_path('Catalog whose test rows are not seen', '--keep-out', check=_check_in, kind=Optional[str])=None,
-    arch:_Arch='tf_efficientnet_lite0', weights:_Weights='auto',
-    epochs:_option(int, 'Epochs of the body', min=0, max=1000)=8,
-    cut:_option(str, "Train only from the middle, where a CPU has to do it: 'auto', or a layer")=None,
-    seed:_Seed=42, path:_Path=None,
+    csv:path_argument('A catalog (csv)', check_in, metavar='CATALOG'),
+    out:path_argument('Weights to write (.safetensors)', _check_weights_out),
+    targets:option(str, 'Columns and how each is read: classes, labels, decade or text')='labels=labels,year=decade,overview=text',
+    keep_out:path_option('Catalog whose test rows are not seen', '--keep-out', check=check_in, kind=Optional[str])=None,
+    arch:ArchOption='tf_efficientnet_lite0', weights:WeightsOption='auto',
+    epochs:option(int, 'Epochs of the body', min=0, max=1000)=8,
+    cut:option(str, "Train only from the middle, where a CPU has to do it: 'auto', or a layer")=None,
+    seed:SeedOption=42, path:PathOption=None,
 ):
     "Train a body for `train --weights`."
     from genre_fastai.catalog.core import read_catalog
     cat,wanted = read_catalog(csv, path), _targets(targets)
     kept = [cat]*('split' in cat.df) + ([read_catalog(keep_out)] if keep_out else []) # all rows of one without a split
     with large_import(): from genre_fastai.train.pretrain import pretrain
-    learn = pretrain(cat, wanted, out, kept, arch, _or_none(weights), epochs=epochs, cut=cut, seed=seed)
+    learn = pretrain(cat, wanted, out, kept, arch, or_none(weights), epochs=epochs, cut=cut, seed=seed)
     print(f'{out}: a body that has seen {len(learn.dls.cat)} posters. Use it with --weights {out}.')
 
 # %% ../nbs/95_cli.ipynb #fa0a162f
@@ -698,9 +563,9 @@ def _split(value:str):
 # %% ../nbs/95_cli.ipynb #751fc5cb
 @_command()
 def evaluate(
-    model:_Model, csv:_path_argument('A catalog (csv)', _check_in, metavar='CATALOG'), path:_Path=None,
-    split:_option(str, 'Which rows: train, valid, test, or all', callback=_split)='test',
-    as_json:_option(bool, 'Print one JSON object', '--json')=False,
+    model:ModelArg, csv:path_argument('A catalog (csv)', check_in, metavar='CATALOG'), path:PathOption=None,
+    split:option(str, 'Which rows: train, valid, test, or all', callback=_split)='test',
+    as_json:option(bool, 'Print one JSON object', '--json')=False,
 ):
     "Evaluate a model on a split. Scores have intervals, and stand beside baselines."
     from genre_fastai.catalog.core import read_catalog
@@ -743,8 +608,8 @@ def _top(res, vocab, k=3):
 
 @_command()
 def predict(
-    model:_Model, files:_path_argument('Image files, or folders of them', None, List[str], 'PICTURE'),
-    csv:_path('Write a table file,pred and one probability a class', check=_check_table, kind=Optional[str])=None,
+    model:ModelArg, files:path_argument('Image files, or folders of them', None, List[str], 'PICTURE'),
+    csv:path_option('Write a table file,pred and one probability a class', check=check_table, kind=Optional[str])=None,
 ):
     "Predict image files."
     files = _pictures(files)
@@ -761,26 +626,26 @@ def predict(
 
 # %% ../nbs/95_cli.ipynb #d5202d4c
 def _check_grid(name, p):
-    _check_out(name, p)
+    check_out(name, p)
     if p.suffix.lower() in ('.html','.png','.jpg'): return
     raise GenreError(f'{name}: {p} does not say what to write. End its name with .html, .png or .jpg.')
 
 def _wanted_poster(word, cat, csv):
     "The id of a row, or a picture file"
     if word in set(cat.ok.df['id']): return word
-    if (p := _meant(word, 'POSTER')).is_file(): return p
+    if (p := path_meant(word, 'POSTER')).is_file(): return p
     why = 'is a folder' if p.is_dir() else 'is no file'
     raise GenreError(f'POSTER: {p} {why}, and no row of {csv} that takes part has it as its id. Give one picture, or the id of a row.')
 
 @_command('The same command begins anew; an index that was written is kept.')
 def neighbors(
-    csv:_path_argument('A catalog (csv)', _check_in, metavar='CATALOG'),
-    poster:_argument(str, 'A picture file, or the id of a row', metavar='POSTER'),
-    k:_option(int, 'How many neighbours', '--k', min=1, max=1000)=8,
-    out:_path('Write the pictures (.html, .png or .jpg)', check=_check_grid, kind=Optional[str])=None,
-    index:_path('File of the index; beside the catalog if not given', check=_check_out, kind=Optional[str])=None,
-    same_film:_option(bool, 'Also other posters of the same film, and copies', '--same-film')=False,
-    arch:_Arch='tf_efficientnet_lite0', weights:_Weights='auto', path:_Path=None,
+    csv:path_argument('A catalog (csv)', check_in, metavar='CATALOG'),
+    poster:argument(str, 'A picture file, or the id of a row', metavar='POSTER'),
+    k:option(int, 'How many neighbours', '--k', min=1, max=1000)=8,
+    out:path_option('Write the pictures (.html, .png or .jpg)', check=_check_grid, kind=Optional[str])=None,
+    index:path_option('File of the index; beside the catalog if not given', check=check_out, kind=Optional[str])=None,
+    same_film:option(bool, 'Also other posters of the same film, and copies', '--same-film')=False,
+    arch:ArchOption='tf_efficientnet_lite0', weights:WeightsOption='auto', path:PathOption=None,
 ):
     "Show the posters of a catalog that are most like one. The first call makes an index, the next ones are quick."
     from genre_fastai.catalog.core import read_catalog
@@ -791,7 +656,7 @@ def neighbors(
     if out and isinstance(poster, Path): _not_over(out, poster)
     cat.ok.check_files()
     with large_import(): from genre_fastai.features.neighbors import catalog_index
-    res = catalog_index(cat, index, arch=arch, weights=_or_none(weights)).neighbors(poster, k, same_film)
+    res = catalog_index(cat, index, arch=arch, weights=or_none(weights)).neighbors(poster, k, same_film)
     if not len(res): raise GenreError(f'All posters of {csv} are of this film, or copies of it. Give --same-film to see them.')
     print(text_table(res.df, index=False))
     if out: print(f'pictures in {res.save(out)}')
@@ -818,7 +683,7 @@ def _clean(cat, log, rule, arch, weights, seed):
     from genre_fastai.clean.issues import apply_rule, auto_clean, find_flags
     from genre_fastai.features.extract import extract_features
     apply_rule(find_flags(cat), rule) # rules that do not go together are refused before the work
-    copies = {'duplicates','contradictions','leaks'} & set(_words(rule))
+    copies = {'duplicates','contradictions','leaks'} & set(comma_words(rule))
     pairs = cat.find_duplicates() if copies and cat.pairs is None else None
     features = extract_features(cat.dev, arch, weights)
     _begin_anew(cat, log)
@@ -830,10 +695,10 @@ def _clean(cat, log, rule, arch, weights, seed):
 # %% ../nbs/95_cli.ipynb #795ae6fa
 @_command('The cleaned catalog was not written; run the same command again.')
 def clean(
-    csv:_Catalog, out:_Out, rule:_Rule='drop',
-    journal:_path('Apply the decisions of this journal instead of a rule', kind=Optional[str])=None,
-    force:_option(bool, 'Apply what fits of a journal of another catalog', '--force')=False,
-    arch:_Arch='tf_efficientnet_lite0', weights:_Weights='auto', seed:_Seed=42, path:_Path=None,
+    csv:CatalogArg, out:OutOption, rule:RuleOption='drop',
+    journal:path_option('Apply the decisions of this journal instead of a rule', kind=Optional[str])=None,
+    force:option(bool, 'Apply what fits of a journal of another catalog', '--force')=False,
+    arch:ArchOption='tf_efficientnet_lite0', weights:WeightsOption='auto', seed:SeedOption=42, path:PathOption=None,
 ):
     "Find label errors, and fix them by rules. Writes a new catalog and a journal, or applies one; test rows are left alone."
     from genre_fastai.clean.decisions import replay
@@ -841,7 +706,7 @@ def clean(
     cat,log = read_catalog(csv, path), out.with_suffix('.jsonl')
     if out.resolve() in {o.resolve() for o in (csv, journal or log)}:
         raise GenreError(f'{out} is the catalog or the journal itself. Give another name, so that there is a way back.')
-    cleaned = replay(cat, journal, force) if journal else _clean(cat, log, rule, arch, _or_none(weights), seed)
+    cleaned = replay(cat, journal, force) if journal else _clean(cat, log, rule, arch, or_none(weights), seed)
     cleaned.save(out)
     changed = (cleaned.df.drop(columns='reason').values!=cat.df.drop(columns='reason', errors='ignore').values).any(1).sum()
     print(f'{changed} rows changed; {len(cleaned.ok)} of {len(cleaned)} rows take part; catalog in {out}')
@@ -851,24 +716,24 @@ _compared = 'probe head article0 fastai finetune article1'
 
 def _counts(text):
     "Numbers separated by commas"
-    words = _words(text)
+    words = comma_words(text)
     if words and all(re.fullmatch('[0-9]{1,7}', o) for o in words): return [int(o) for o in words]
     raise GenreError(f'--sizes takes numbers separated by commas, not {text!r}.')
 
 def _check_posters(name, p):
-    if not p.is_dir(): _check_in(name, p, 'a csv, or a folder of them', '')
+    if not p.is_dir(): check_in(name, p, 'a csv, or a folder of them', '')
 
 # %% ../nbs/95_cli.ipynb #61e5d7ea
 @_command('Finished runs are kept in {out}; run the same command again, and it goes on.')
 def results(
-    posters:_path('A csv with file,label, or a folder with romance_horror_superhero.csv and the others', check=_check_posters),
-    out:_path('Folder for the csv files and plots', check=_check_out_folder, metavar='FOLDER')='results',
-    seeds:_option(int, 'Runs of each recipe', min=1, max=1000)=5,
-    recipes:_one_of(_compared, 'Some of: probe, head, article0, fastai, finetune, article1; separated by commas', many=True)='',
-    sizes:_option(str, 'Training rows a class, separated by commas; 0 for all')='0,80,200',
-    arch:_option(str, 'Backbone of all recipes but article0')='tf_efficientnet_lite0',
-    leaks:_option(bool, 'Measure what data leakage pretends')=True,
-    cleaning:_option(bool, 'Measure what cleaning the training rows gains')=True,
+    posters:path_option('A csv with file,label, or a folder with romance_horror_superhero.csv and the others', check=_check_posters),
+    out:path_option('Folder for the csv files and plots', check=check_out_folder, metavar='FOLDER')='results',
+    seeds:option(int, 'Runs of each recipe', min=1, max=1000)=5,
+    recipes:one_of(_compared, 'Some of: probe, head, article0, fastai, finetune, article1; separated by commas', many=True)='',
+    sizes:option(str, 'Training rows a class, separated by commas; 0 for all')='0,80,200',
+    arch:option(str, 'Backbone of all recipes but article0')='tf_efficientnet_lite0',
+    leaks:option(bool, 'Measure what data leakage pretends')=True,
+    cleaning:option(bool, 'Measure what cleaning the training rows gains')=True,
 ):
     "Benchmark the recipes on real posters. Goes on where an earlier run was stopped."
     sizes = _counts(sizes)
@@ -877,6 +742,6 @@ def results(
     arch_name(arch)
     if leaks: print(run_leaks(first_csv(posters), out, seeds).to_string(index=False))
     if cleaning: print(run_cleaning(first_csv(posters), out, seeds).to_string(index=False))
-    run_results(posters, out, seeds, _words(recipes) or None, sizes, arch, lambda s: print(s, flush=True))
+    run_results(posters, out, seeds, comma_words(recipes) or None, sizes, arch, lambda s: print(s, flush=True))
     print(results_table(out).to_string(index=False))
     for o in save_plots(out): print(o)
