@@ -352,13 +352,14 @@ def catalog(
     label_form:option(Optional[str], 'How labels stand in a cell, such as ";", or one for one label a row; found out if not given')=None,
     card:path_option('Write the data card too (.html, .txt or .md)', check=_check_card, kind=Optional[str])=None,
     cache_pixels:_Pixels=False,
+    keep_films:option(Optional[str], 'Films whose poster could not be had take part if they have such a text: a column, as overview')=None,
 ):
     "Verify, remove duplicates, split by film. The data set that training and evaluation read."
     from genre_fastai.catalog.build import build_catalog
     _shares(valid, test)
     _not_over(out, source)
     cat = build_catalog(source, path, _policy(policy), contradictions, valid, test, seed, resplit, label_form=label_form,
-        cache_pixels=cache_pixels or None)
+        cache_pixels=cache_pixels or None, keep_films=keep_films)
     cat.save(out)
     if card: cat.card(title=source.resolve().name).save(card)
     print(f'{cat.card()}\n{len(cat.ok)} of {len(cat)} rows take part; catalog in {out}' + (f'\ndata card in {card}' if card else ''))
@@ -433,13 +434,14 @@ def _show_scores(model, cat, split, as_json=False, whole=None):
     print(f'\n{text_table(matrix)}')
 
 # %% ../nbs/95_cli.ipynb #d0058a7f
-_recipes = 'auto probe finetune finetune_top head stages fastai article0 article1'
-_Recipe = one_of(_recipes, 'How to train: auto, probe, finetune, finetune_top, head, stages, fastai, article0 or article1')
+_recipes = 'auto probe finetune finetune_top head stages fastai article0 article1 fusion gated concat late article2'
+_Recipe = one_of(_recipes, 'How to train: auto, probe, finetune, finetune_top, head, stages, fastai, article0 or article1; '
+    'with texts auto, fusion, gated, concat, late or article2')
 _Epochs = lambda help: option(Optional[int], help, min=0, max=100_000)
 _Trained = path_argument('A catalog (csv) with splits; of a folder of class folders, a csv with file and label, or a journal, '
     'one is built first', check_source, metavar='CATALOG')
 
-def _with_splits(source, path, seed, cache_pixels):
+def _with_splits(source, path, seed, cache_pixels, texts=()):
     "A catalog with splits, and whether it had to be built"
     from genre_fastai.core import read_table
     from genre_fastai.tables import file_kind
@@ -447,7 +449,7 @@ def _with_splits(source, path, seed, cache_pixels):
     bare = source.is_dir() or source.is_file() and (file_kind(source) or 'split' not in read_table(source))
     if not bare: return read_catalog(source, path), False # a pipe of the shell, too: it can be read once
     from genre_fastai.catalog.build import build_catalog
-    cat = build_catalog(source, path, seed=seed, cache_pixels=cache_pixels)
+    cat = build_catalog(source, path, seed=seed, cache_pixels=cache_pixels, keep_films=list(texts) or None)
     n,left = ', '.join(f'{v} {k}' for k,v in cat.ok.df['split'].value_counts().items()), len(cat)-len(cat.ok)
     print(f'{source} is no catalog with splits, so one was built: {n}; {left} of {len(cat)} rows take no part.', flush=True)
     return cat, True
@@ -463,6 +465,18 @@ def _fit(cat, folder, recipe, **kw):
         (folder/'checkpoint.pth').unlink(missing_ok=True)
 
 # %% ../nbs/95_cli.ipynb #644bdec5
+def _modalities(text, recipe):
+    "Is there a poster among the modalities, and which columns of texts?"
+    from genre_fastai.text.data import parse_modalities
+    names = parse_modalities(text or ('poster,overview' if recipe in _recipes.split()[-5:] else 'poster'))
+    return 'poster' in names, [o for o in names if o!='poster']
+
+def _check_columns(cat, csv, texts):
+    "A `GenreError` where a catalog lacks a column of texts"
+    if gone := [o for o in texts if o not in cat.df]:
+        raise GenreError(f'{csv} has no column {gone[0]!r} to read. It has {", ".join(cat.df)}. Name another one in --modalities.')
+
+# %% ../nbs/95_cli.ipynb #a733a410
 def _check_labels(cat, keep_best, loss, thresholds):
     "A `GenreError` where an option is for one label a poster and the catalog has several, or the other way round"
     only_many = [k for k,v in {'--loss':loss, '--thresholds':thresholds, f'--keep-best {keep_best}':keep_best in ('f1','auc')}.items() if v]
@@ -480,6 +494,7 @@ def _keep_catalog(cat, out):
 @_command('If an epoch was finished, the same command with --resume goes on from it; else run it again.')
 def train(
     csv:_Trained, out:path_option('Folder for the model', check=check_out_folder, metavar='FOLDER'), recipe:_Recipe='auto',
+    modalities:ModalitiesOption=None,
     arch:option(Optional[str], 'Architecture of torchvision or timm; resnet34, or what the recipe says')=None, weights:WeightsOption='auto',
     freeze_epochs:_Epochs('Epochs with the body frozen, where the recipe has such')=None,
     epochs:_Epochs('Epochs with everything unfrozen')=None,
@@ -496,14 +511,16 @@ def train(
         kind=Optional[str])=None,
     cache_pixels:option(bool, 'Decode the posters once, and keep the pixels for this and later runs', '--cache-pixels')=False,
     resume:option(bool, 'Go on from the last finished epoch of a run that was stopped', '--resume')=False,
+    tokenizer:option(Optional[str], 'How texts are read: words, sentence, or the name of a sentence encoder; what the recipe says')=None,
     evaluation:option(bool, 'Evaluate the saved model on the test rows, where there are such', '--evaluate/--no-evaluate')=True,
 ):
     "Train by a recipe. Saves the model, its config and its model card, and evaluates it."
-    base_lr,size = _rate(base_lr), _side(size)
-    cat,is_new = _with_splits(csv, path, seed, cache_pixels and ((size,size) if isinstance(size, int) else size or True))
+    base_lr,size,names = _rate(base_lr), _side(size), _modalities(modalities, recipe)
+    cat,is_new = _with_splits(csv, path, seed, cache_pixels and ((size,size) if isinstance(size, int) else size or True), names[1])
+    _check_columns(cat, csv, names[1])
     _check_labels(cat, keep_best, loss, thresholds)
     given = dict(arch=arch, freeze_epochs=freeze_epochs, epochs=epochs, base_lr=base_lr, cut=cut, bs=bs, size=size, keep_best=keep_best,
-        cache_pixels=cache_pixels or None, loss=loss, thresholds=thresholds)
+        cache_pixels=cache_pixels or None, loss=loss, thresholds=thresholds, modalities=modalities, tokenizer=tokenizer)
     given = {k:None if v=='none' else v for k,v in given.items() if v is not None}
     _fit(cat, out, recipe, weights=or_none(weights), seed=seed, out=out, resume=resume, **given)
     if is_new: _keep_catalog(cat, out)
@@ -588,9 +605,9 @@ def _pictures(paths):
     return res
 
 # %% ../nbs/95_cli.ipynb #19679133
-def _predictions(predictor, files):
+def _predictions(predictor, files, texts=None):
     "The predictions of the files that can be predicted, and the error of the others"
-    try: return predictor.predict(files), None
+    try: return predictor.predict(files or None, texts or None), None
     except GenreError as e:
         good = [o for o in files if o not in getattr(e, 'bad', files)] # `BadFiles` says which
         if not good or len(good)==len(files): raise
@@ -606,23 +623,90 @@ def _top(res, vocab, k=3):
     pred = [o.replace('|', ', ') or 'none' for o in res['pred']]
     return pd.DataFrame({'file':res['file'], 'pred':pred, f'top {min(k, len(vocab))}':said})
 
-@_command()
-def predict(
-    model:ModelArg, files:path_argument('Image files, or folders of them', None, List[str], 'PICTURE'),
-    csv:path_option('Write a table file,pred and one probability a class', check=check_table, kind=Optional[str])=None,
-):
-    "Predict image files."
-    files = _pictures(files)
+# %% ../nbs/95_cli.ipynb #3fffae8a
+def _brief(res, predictor):
+    "A table of films for a terminal: their file, title or other text, the prediction and the probabilities"
+    name = res['file'] if 'file' in res else res['pred'].map(lambda o: '')
+    for o in ('title', *predictor.modalities):
+        if o in res and o!='poster': name = name.where(name!='', res[o].str[:40])
+    res = res[list(res)[-len(predictor.vocab)-1:]].set_axis(['pred', *predictor.vocab], axis=1)
+    res.insert(0, 'file', name)
+    return res
+
+def _show_predictions(res, predictor, csv, name='file'):
+    "Print a table of predictions, or write it"
     from genre_fastai.core import atomic_write, csv_text
     from genre_fastai.figure import text_table
-    with large_import(): from genre_fastai.deploy.folder import load_predictor
-    predictor = load_predictor(model)
-    res,bad = _predictions(predictor, files)
     if csv:
         with atomic_write(csv, 'wb') as f: f.write(csv_text(res).encode('utf-8', 'backslashreplace')) # a file name may be no text
-        print(f'{len(res)} predictions in {csv}')
-    else: print(text_table(_top(res, predictor.vocab) if predictor.config['multi'] else res, index=False))
-    if bad: raise bad
+        return print(f'{len(res)} predictions in {csv}')
+    res = _top(res, predictor.vocab) if predictor.config['multi'] else res
+    res = res.rename(columns=dict(file=name)) if (res['file']!='').any() else res.drop(columns='file')
+    print(text_table(res, index=False))
+
+# %% ../nbs/95_cli.ipynb #e9eaf50f
+def _check_asked(predictor, model, files, texts):
+    "A `GenreError` where a model takes no posters, or not these texts"
+    reads = [o for o in predictor.modalities if o!='poster']
+    takes = ' and '.join(['PICTURE']*('poster' in predictor.modalities) + [text_option(o) for o in reads])
+    if files and 'poster' not in predictor.modalities: raise GenreError(f'{model} reads texts alone. Leave PICTURE out, and give {takes}.')
+    if odd := [o for o in texts if o not in reads]:
+        raise GenreError(f'{model} does not read {text_option(odd[0]).split(" ")[0] if not reads else odd[0]}; it takes {takes}.')
+
+def _read_films(films, path, predictor):
+    "A table of films, the file of each (None without one), its texts, and what is wrong with a row, by its number"
+    from genre_fastai.core import read_table, safe_path
+    df,sees,reads = read_table(films), 'poster' in predictor.modalities, [o for o in predictor.modalities if o!='poster']
+    if not set(df) & {*reads, *['file']*sees}:
+        raise GenreError(f'--films: {films} has none of the columns {", ".join(["file"]*sees+reads)}, which this model looks at.')
+    files = [safe_path(path or films.parent, o) if sees and o.strip() else None for o in df.get('file', ['']*len(df))]
+    texts = {k:df[k].tolist() if k in df else ['']*len(df) for k in reads}
+    told = [f is not None or any(texts[k][i].strip() for k in reads) for i,f in enumerate(files)]
+    return df, files, texts, {i:'nothing that this model looks at' for i,o in enumerate(told) if not o}
+
+def _predict_films(films, path, predictor):
+    "A table of films with predictions, and what is wrong with some rows"
+    from genre_fastai.deploy.base import BadFiles, prediction_columns
+    df,files,texts,bad = _read_films(films, path, predictor)
+    while good := [i for i in range(len(df)) if i not in bad]:
+        args = [files[i] for i in good], {k:[v[i] for i in good] for k,v in texts.items()}
+        try: res = predictor.predict(*(o if any(map(bool, o)) else None for o in args))
+        except BadFiles as e: bad |= {i:f'{files[i]}: {e.bad[files[i]]}' for i in good if files[i] in e.bad}
+        else: break
+    else: raise GenreError(f'None of the {len(df)} rows of {films} can be predicted. Row 1: {bad.get(0, "no rows")}.')
+    own = df.drop(columns='pred', errors='ignore')
+    res = res.drop(columns='file').set_axis(['pred', *prediction_columns(predictor.vocab, (*own,'pred'))], axis=1)
+    return own.join(res.set_axis(good)).fillna({'pred':''}), bad
+
+# %% ../nbs/95_cli.ipynb #b308ecdd
+@_command()
+def predict(
+    model:ModelArg, files:path_argument('Image files, or folders of them', None, Optional[List[str]], 'PICTURE')=None,
+    overview:OverviewOption=None, title:TitleOption=None, text:TextsOption=None,
+    films:path_option('A table of films instead, with `file` and the columns of texts; either may be empty', check=check_in,
+        kind=Optional[str])=None,
+    csv:path_option('Write a table file,pred and one probability a class', check=check_table, kind=Optional[str])=None,
+    path:PathOption=None,
+):
+    "Predict image files, or films from poster and text."
+    texts,files = film_texts(overview, title, text), _pictures(files or [])
+    if films and (files or texts): raise GenreError('--films is a table of films. Give it alone, without PICTURE and texts.')
+    if not (films or files or any(o.strip() for o in texts.values())):
+        raise GenreError('There is nothing to predict. Give PICTURE, a text such as --overview "...", or a table by --films.')
+    if texts and len(files)>1: raise GenreError(f'There are {len(files)} pictures, and a text is of one film. Give a table by --films.')
+    if films and csv: _not_over(csv, films)
+    with large_import(): from genre_fastai.deploy.folder import load_predictor
+    predictor = load_predictor(model)
+    if not films:
+        _check_asked(predictor, model, files, texts)
+        res,bad = _predictions(predictor, files, texts)
+        _show_predictions(res, predictor, csv)
+        if bad: raise bad
+        return
+    res,bad = _predict_films(films, path, predictor)
+    _show_predictions(res if csv else _brief(res, predictor), predictor, csv, 'film')
+    if bad: raise GenreError(f'{len(bad)} of {len(res)} films are not predicted: '
+        + '; '.join(f'row {i+1}: {why}' for i,why in [*bad.items()][:5]) + '.')
 
 # %% ../nbs/95_cli.ipynb #d5202d4c
 def _check_grid(name, p):
@@ -678,35 +762,66 @@ def _begin_anew(cat, log):
     if mine: sess.decide(mine)
     print(f'What rules decided in an earlier run is decided anew; {len(mine)} decisions of persons hold.')
 
-def _clean(cat, log, rule, arch, weights, seed):
+def _looks_of(model):
+    "What a saved model looks at, as `_modalities` says it"
+    with large_import(): from genre_fastai.deploy.folder import load_predictor
+    names = load_predictor(model).modalities
+    return 'poster' in names, [o for o in names if o!='poster']
+
+# %% ../nbs/95_cli.ipynb #4845653e
+def _text_numbers(cat, column):
+    "Numbers of a column of texts: sentence embeddings, or where they cannot be had TF-IDF of its words"
+    from genre_fastai.features.text import text_features, tfidf_features
+    from genre_fastai.text.embed import has_text
+    return text_features(cat, column) if has_text() else tfidf_features(cat, column, train=cat)
+
+def _film_features(cat, modalities, arch, weights):
+    "Features of the rows that are cleaned: of their posters, their texts, or both side by side"
+    from genre_fastai.features.extract import extract_features, join_features
+    sees,texts = modalities
+    feats = [extract_features(cat, arch, weights)] if sees else []
+    known = feats[0].known(cat) if sees else cat
+    return join_features(feats+[_text_numbers(known, o) for o in texts])
+
+# %% ../nbs/95_cli.ipynb #795ae6fa
+def _clean(cat, log, rule, arch, weights, seed, modalities=(True, ())):
     "A cleaning pass by rules; copies are looked for where a rule asks for them and the catalog does not know them"
-    from genre_fastai.clean.issues import apply_rule, auto_clean, find_flags
+    from genre_fastai.clean.issues import apply_rule, auto_clean, default_rule, find_flags
     from genre_fastai.features.extract import extract_features
+    chosen,rule = rule,rule or default_rule(cat)
     apply_rule(find_flags(cat), rule) # rules that do not go together are refused before the work
     copies = {'duplicates','contradictions','leaks'} & set(comma_words(rule))
     pairs = cat.find_duplicates() if copies and cat.pairs is None else None
-    features = extract_features(cat.dev, arch, weights)
+    features = _film_features(cat.dev, modalities, arch, weights) if modalities[1] else extract_features(cat.dev, arch, weights)
     _begin_anew(cat, log)
     cleaned,issues = auto_clean(cat, log, rule=rule, pairs=pairs, features=features, seed=seed)
     kinds = ', '.join(f'{n} {k}' for k,n in issues['kind'].value_counts().items())
     print(f'{len(issues)} issues found ({kinds or "none"}); decisions in {log}')
+    if cat.multi and not chosen and (issues['kind']=='label').any():
+        print('Labels that look wrong are left as they are: with several labels most of them are right. Look at them in the cleaner '
+            '(`ImageCleaner`), or give --rule relabel or --rule drop.')
     return cleaned
 
-# %% ../nbs/95_cli.ipynb #795ae6fa
+# %% ../nbs/95_cli.ipynb #6a5639a1
 @_command('The cleaned catalog was not written; run the same command again.')
 def clean(
-    csv:CatalogArg, out:OutOption, rule:RuleOption='drop',
+    csv:CatalogArg, out:OutOption, rule:RuleOption=None,
     journal:path_option('Apply the decisions of this journal instead of a rule', kind=Optional[str])=None,
     force:option(bool, 'Apply what fits of a journal of another catalog', '--force')=False,
     arch:ArchOption='tf_efficientnet_lite0', weights:WeightsOption='auto', seed:SeedOption=42, path:PathOption=None,
+    modalities:option(Optional[str], 'What rows are judged by: poster, columns of texts, or both; those of --model, or the poster')=None,
+    model:path_option('Folder of a model: rows are judged by what it looks at', check=check_model, kind=Optional[str])=None,
 ):
     "Find label errors, and fix them by rules. Writes a new catalog and a journal, or applies one; test rows are left alone."
+    looks = _modalities(modalities, '')
     from genre_fastai.clean.decisions import replay
     from genre_fastai.catalog.core import read_catalog
     cat,log = read_catalog(csv, path), out.with_suffix('.jsonl')
     if out.resolve() in {o.resolve() for o in (csv, journal or log)}:
         raise GenreError(f'{out} is the catalog or the journal itself. Give another name, so that there is a way back.')
-    cleaned = replay(cat, journal, force) if journal else _clean(cat, log, rule, arch, or_none(weights), seed)
+    if model and not modalities: looks = _looks_of(model)
+    _check_columns(cat, csv, looks[1])
+    cleaned = replay(cat, journal, force) if journal else _clean(cat, log, rule, arch, or_none(weights), seed, looks)
     cleaned.save(out)
     changed = (cleaned.df.drop(columns='reason').values!=cat.df.drop(columns='reason', errors='ignore').values).any(1).sum()
     print(f'{changed} rows changed; {len(cleaned.ok)} of {len(cleaned)} rows take part; catalog in {out}')

@@ -6,9 +6,10 @@ Docs: https://genre-fastai.github.io/genre_fastai/options.html.md"""
 
 # %% auto #0
 __all__ = ['CatalogArg', 'ModelArg', 'PathOption', 'ArchOption', 'WeightsOption', 'SeedOption', 'RuleOption', 'LabelOption',
-           'OutOption', 'ResultsOption', 'SizeOption', 'argument', 'option', 'comma_words', 'known_word', 'one_of',
-           'number_option', 'path_meant', 'check_out', 'check_out_folder', 'check_in', 'check_list', 'check_page',
-           'check_source', 'check_folder', 'check_model', 'check_table', 'path_option', 'path_argument', 'or_none']
+           'OutOption', 'ResultsOption', 'SizeOption', 'ModalitiesOption', 'OverviewOption', 'TitleOption',
+           'TextsOption', 'argument', 'option', 'comma_words', 'known_word', 'one_of', 'number_option', 'path_meant',
+           'check_out', 'check_out_folder', 'check_in', 'check_list', 'check_page', 'check_source', 'check_folder',
+           'check_model', 'check_table', 'path_option', 'path_argument', 'or_none', 'text_option', 'film_texts']
 
 # %% ../nbs/94_options.ipynb #f976d346
 import difflib, math, os, re
@@ -158,3 +159,28 @@ OutOption = path_option('File to write', check=check_out)
 ResultsOption = option(int, 'Stop at so many results', min=1, max=10_000)
 _sizes = 'w92 w154 w185 w342 w500 w780 original'
 SizeOption = one_of(_sizes, f'Size of the posters, as TMDB names it: {_sizes.replace(" ", ", ")}')
+
+# %% ../nbs/94_options.ipynb #0ced5aee
+ModalitiesOption = option(Optional[str], 'What a film is known by: poster, columns of texts, or both, such as poster,overview')
+OverviewOption = option(Optional[str], 'What a film is about, for a model that reads it')
+TitleOption = option(Optional[str], 'The title of a film, for a model that reads it')
+TextsOption = option(Optional[list[str]], 'Another text of a film, as COLUMN=WORDS; once for each column', '--text')
+
+def text_option(
+    column, # Of texts
+)->str: # Such as `--overview "..."`
+    "The option by which a text is given"
+    return f'--{column} "..."' if column in ('overview','title') else f'--text "{column}=..."'
+
+def film_texts(
+    overview=None, title=None, # From their options
+    text=(), # From `--text`
+)->dict: # Column -> text
+    "What is told of a film, by column"
+    res = {k:v for k,v in dict(overview=overview, title=title).items() if v is not None}
+    for o in text or ():
+        k,eq,v = o.partition('=')
+        if not eq or not k.strip(): raise GenreError(f'--text takes COLUMN=WORDS, such as "tagline=Be afraid.", not {o!r}.')
+        if k.strip() in res: raise GenreError(f'There are two texts for {k.strip()}. Give one.')
+        res[k.strip()] = v
+    return res

@@ -168,11 +168,13 @@ def top(self:Predictions,
     return self.cat.df[['id','file']].assign(top=text, **cols)
 
 # %% ../nbs/17_predictions.ipynb #fe7ff968
+_doubt = .03 # a weak model is of another opinion about most posters
+
 def _multi_issues(preds):
     "For each label of each row: is it probably wrong? (rows, classes)"
     from cleanlab.multilabel_classification.filter import find_multilabel_issues_per_class
     bad = find_multilabel_issues_per_class([list(np.flatnonzero(t)) for t in preds.Y], preds.probs.astype(float), n_jobs=1)
-    return bad & (preds.pred!=preds.Y)
+    return bad & (preds.pred!=preds.Y) & (np.where(preds.Y, preds.probs, 1-preds.probs)<_doubt)
 
 @patch
 def label_issues(self:Predictions)->np.ndarray: # (rows,), or (rows, classes) for several labels; bool

@@ -149,11 +149,15 @@ def test_predictions_take_a_threshold_for_each_class():
     edge = Predictions(preds.cat[:1], np.full((1,5), .7), vocab) # as float32, .7 is a little less
     assert edge.with_thresh(.7).pred.all() and edge.with_thresh([.7]*5).pred.all()
 
-def test_doubtful_labels_are_judged_by_the_thresholds():
+def test_doubtful_labels_are_those_that_the_model_gives_next_to_nothing():
     preds = make(300, split='train')
-    issues = {t: preds.with_thresh(t).label_issues() for t in (.5,.2)}
-    for t,bad in issues.items(): assert not (bad & (preds.with_thresh(t).pred==preds.Y)).any()
-    assert (issues[.5]!=issues[.2]).any()
+    probs = preds.probs.copy()
+    Y = preds.Y
+    probs[:20,0] = np.where(Y[:20,0], .01, .995) # planted errors
+    preds = Predictions(preds.cat, probs, vocab)
+    bad,given = preds.label_issues(), np.where(Y, probs, 1-probs)
+    assert bad[:20,0].all() and (given[bad]<.03).all()
+    for t in (.2,.999): assert not (preds.with_thresh(t).label_issues() & (preds.with_thresh(t).pred==Y)).any()
 
 def test_top_names():
     preds = Predictions(Catalog(dict(file=['a.jpg'], labels='Drama')), [[.81,.4,.64,0,1]], vocab)

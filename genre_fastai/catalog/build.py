@@ -10,8 +10,11 @@ __all__ = ['build_catalog']
 # %% ../../nbs/16_catalog.build.ipynb #9dc82940
 import warnings
 import pandas as pd
+from fastcore.basics import patch
 from ..core import *
+from ..tables import is_unknown
 from .core import *
+from .blank import *
 from .sources import *
 from .verify import *
 from .duplicates import *
@@ -39,6 +42,32 @@ def _has_split(cat):
         warnings.warn(f'The split of the source has no {lack[0]} rows, which training needs. resplit=True (--resplit) divides it anew; '
             'its test rows stay what they are.')
     return bare==0
+
+# %% ../../nbs/16_catalog.build.ipynb #f633a3ba
+def _lacking(cat, columns):
+    "Row numbers of the films without a poster that have a text: one for each film"
+    df = cat.add_groups().df
+    told = ~df[columns].map(is_unknown).all(axis=1)
+    label = pd.Series(['|'.join(sorted(t)) for t in cat.targets], df.index)
+    can = (df['status']=='failed') & told & (label!='') & ~df['group'].isin(set(df['group'][df['status']=='ok'])-{''})
+    group = df['group'].where(df['group']!='', df['id'])[can]
+    one = label[can].groupby(group).transform('nunique')==1
+    return group.index[one & ~group.duplicated()]
+
+@patch
+def keep_films(self:Catalog, # Verified
+    column='overview', # Of texts; or several, of which one is enough
+)->Catalog: # In which they have a blank picture, and a `reason` that says why
+    "Let the films take part whose poster could not be had, and that have a text"
+    columns = [column] if isinstance(column, str) else list(column)
+    if gone := [c for c in columns if c not in self.df]:
+        raise GenreError(f'The catalog has no column {gone[0]!r}, for which films could be kept. It has {", ".join(self.df)}.')
+    rows,df = _lacking(self, columns), self.df.copy()
+    if not len(rows): return self
+    df.loc[rows, 'reason'] = 'no poster: '+df.get('reason', pd.Series('', df.index))[rows]
+    df.loc[rows, [c for c in ('sha256','width','height','mode') if c in df]] = ''
+    df.loc[rows, ['file','status']] = blank_file(self.path).relative_to(self.path).as_posix(), 'ok'
+    return self.new(df)
 
 # %% ../../nbs/16_catalog.build.ipynb #9ad9c879
 def _check_leaks(cat):
@@ -69,15 +98,17 @@ def build_catalog(
     progress=True, # Show progress bars?
     label_form=None, # How several labels stand in a cell of a table, a key of `label_forms`; found out if None
     cache_pixels=None, # True, a height and width, or a folder: make the pixels that training reads from the same decode
+    keep_films=None, # A column of texts, such as 'overview': films without a poster that have one take part
 )->Catalog: # Verified, without duplicates, grouped and split, with its `pairs`
     "Read, verify, dedupe and split; `GenreError` where nothing is left or anything leaks"
     cat = _read(source, path, label_form)
     cat = cat.verify(policy, progress=progress, cache_pixels=cache_pixels)
-    if not len(cat.ok):
+    if not len(cat.ok) and not keep_films:
         why = cat.df.get('reason', cat.df['status']).value_counts()
         raise GenreError(f'None of the {len(cat)} images can be used: {"; ".join(f"{n} {k}" for k,n in why.head(5).items())}.')
     pairs = cat.find_duplicates(features and features(cat.ok), progress=progress)
     cat = cat.dedupe(_and_known(pairs, cat.pairs), contradictions)
+    if keep_films: cat = cat.keep_films(keep_films)
     if resplit or not _has_split(cat): cat = cat.split(valid, test, seed)
     else: warn_untrained(cat)
     return _check_leaks(cat)

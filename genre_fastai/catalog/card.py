@@ -18,6 +18,7 @@ from ..core import *
 from ..images import BadImage, jpeg_bytes, thumbnail
 from ..figure import *
 from .core import *
+from .blank import is_blank
 from .sources import hash_order
 from .verify import flag_names
 
@@ -110,6 +111,7 @@ def _tables(cat):
     df = cat.ok.df
     yield 'Classes', cat.class_counts()
     if len(cat.ok)<len(cat): yield 'Not taking part', cat.reason_counts()
+    if 'file' in df and (n := int(is_blank(df['file']).sum())): yield 'Without a poster', pd.DataFrame(dict(rows=[n]))
     if 'group' in df: yield 'Posters of one film', _film_sizes(df['group'])
     if 'width' in df: yield 'Sizes in pixels', _sizes(df)
     if 'mode' in df: yield 'Modes', _count(df['mode'], 'mode')

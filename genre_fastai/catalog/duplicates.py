@@ -19,6 +19,7 @@ from fastcore.basics import patch
 from ..core import *
 from ..parallel import map_rows
 from .core import *
+from .blank import is_blank
 from ..measure import MeasureStore, colour_tint, thumb_h, thumb_w
 
 # %% ../../nbs/13_catalog.duplicates.ipynb #a099365a
@@ -389,6 +390,7 @@ def find_duplicates(self:Catalog, # Rows that do not take part are passed over
 )->pd.DataFrame: # `id_a,id_b,file_a,file_b`, `kind` (exact, near), `how`, `score`
     "Pairs of rows that show the same picture, best first"
     cat,store = self.ok, MeasureStore()
+    cat = cat[~is_blank(cat.df['file'])]
     X = None if features is None else np.asarray(features.of(cat).X)
     digests,reasons = _digests(store, cat, n_workers, progress)
     sha = _hashes(cat, digests, reasons)

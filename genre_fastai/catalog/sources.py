@@ -18,6 +18,7 @@ from ..core import *
 from ..tables import *
 from ..images import image_kind
 from .core import *
+from .blank import is_blank
 
 # %% ../../nbs/11_catalog.sources.ipynb #de293b74
 image_suffixes = set('.jpg .jpeg .jpe .jif .jfif .pjpeg .pjp .png .apng .webp .gif .bmp .dib .tif .tiff .avif .heic .heif '
@@ -233,9 +234,9 @@ def _check_known(cat, source, classes):
 # %% ../../nbs/11_catalog.sources.ipynb #9e8ad1ee
 def _drop_repeats(cat, source):
     "Rows that name a file again are dropped"
-    first,again,targets,urls = {},[],cat.targets,cat.df.get('url')
+    first,again,targets,urls,shared = {},[],cat.targets,cat.df.get('url'),is_blank(cat.df['file'])
     for i,(f,st) in enumerate(zip(cat.df['file'], cat.df['status'])):
-        if st!='ok' or (urls is not None and urls[i].startswith('http')): continue
+        if st!='ok' or shared[i] or (urls is not None and urls[i].startswith('http')): continue
         j = first.setdefault(f, i)
         if set(targets[i])!=set(targets[j]):
             raise GenreError(f'{source}: row {j+1} and row {i+1} name the same file {f} with the labels {"|".join(targets[j])} '
@@ -366,13 +367,20 @@ def _export_names(cat):
     return names
 
 # %% ../../nbs/11_catalog.sources.ipynb #8ebace89
+def _with_posters(cat):
+    "The rows that take part and have a poster"
+    cat = cat.ok
+    blank = is_blank(cat.df['file'])
+    if blank.any(): warnings.warn(f'{blank.sum()} of {len(cat)} rows have no poster, and are left out.', TableWarning)
+    return cat[~blank]
+
 @patch
 def to_folders(self:Catalog,
     dest, # Folder to fill
     link=False, # Hard links in place of copies: no room needed, but a file changed here changes there
 )->Path: # `dest`
     "Copy the rows that take part to `dest/split/label/`, and remove what an earlier export left there"
-    dest,cat = Path(dest), self.ok
+    dest,cat = Path(dest), _with_posters(self)
     if cat.multi: raise GenreError('A poster with several labels fits in no single folder. Use `save` or `to_fastai_csv`.')
     files,names = cat.files, _export_names(cat)
     _check_sources(dest, files)
@@ -393,7 +401,7 @@ def to_fastai_csv(self:Catalog,
     csv, # File to write; names in it are relative to the catalog's folder
 )->Path: # The same file
     "Write `fname,labels,is_valid` for the training and validation rows"
-    cat = self.ok
+    cat = _with_posters(self)
     if 'split' not in cat.df: raise GenreError('This catalog has no `split`, so no row can be marked as validation. Call `split` first.')
     cat = cat.where(split=['train', 'valid'])
     df = pd.DataFrame(dict(fname=cat.df['file'], labels=['|'.join(t) for t in cat.targets], is_valid=cat.df['split']=='valid'))

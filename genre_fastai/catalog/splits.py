@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from ..core import *
 from ..tables import *
 from .core import *
+from .blank import is_blank
 from .duplicates import *
 from .sources import check_seed, hash_order
 
@@ -39,7 +40,8 @@ def _pair_rows(cat):
 
 # %% ../../nbs/14_catalog.splits.ipynb #7957927c
 def _films(df, by):
-    "The table, in whose columns `by` a word for unknown names no film"
+    "The table, in whose columns `by` a word for unknown names no film; nor does the picture that films without a poster share"
+    if 'file' in df and (blank := is_blank(df['file'])).any(): df = df.assign(file=df['file'].mask(blank, df['id']))
     names = lambda col: col.map({v: '' if is_unknown(v, film=True) else v for v in col.unique()})
     return df.assign(**{c: names(df[c]) for c in by if c in df})
 
@@ -302,5 +304,5 @@ def leaks(self:Catalog, # With a `split`
     links = [(a, b, c) for c in dict.fromkeys([*by, 'sha256', 'file']) if c in df for a,b in _across(df[c], split)]
     if cat.pairs is not None: links += [(a, b, f'{k} copy') for (a,b),k in zip(_pair_rows(cat), cat.pairs['kind'])]
     across = [(a, b, k) for a,b,k in links if split[a] and split[b] and split[a]!=split[b]]
-    res = [(*(df[c].iat[i] for c in ('id','file','split') for i in (a,b)), k) for a,b,k in across]
+    res = [(*(cat.df[c].iat[i] for c in ('id','file','split') for i in (a,b)), k) for a,b,k in across]
     return pd.DataFrame(res, columns='id_a id_b file_a file_b split_a split_b kind'.split())

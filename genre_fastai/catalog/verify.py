@@ -15,6 +15,7 @@ from fastcore.basics import patch
 from ..core import *
 from ..parallel import map_rows
 from .core import *
+from .blank import is_blank
 from ..images import BadImage, decode, encode_image, has_alpha, read_bytes, strict_pillow, upright_rgb
 from ..measure import MeasureStore, facts, header_record, measure_image, wanted_pixels
 
@@ -171,7 +172,7 @@ def verify(self:Catalog, # Whose rows that take part are checked
 )->Catalog: # With `sha256,width,height,mode,status,reason` and one column `is_FLAG` (1 or 0) for each flag
     "Decode every image that is not known, and record what it is or why it cannot be had"
     (sizes,folder),store,copies = wanted_pixels(cache_pixels), MeasureStore(), _Copies(self.path, image_policy(policy), max_pixels, **kw)
-    ok = self.df.index[self.df['status']=='ok']
+    ok = self.df.index[(self.df['status']=='ok') & ~is_blank(self.df['file'])] # nothing is to be found out about a blank picture
     measured,flags = _check_images(store, *_inside(self.path, self.df.loc[ok, 'file']), copies, n_workers, progress, sizes=sizes,
         folder=folder, max_bytes=max_bytes, max_pixels=max_pixels)
     if len(ok) and all(r.startswith('missing') for r in measured[2]):

@@ -6,7 +6,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/clean.issues.html.md"""
 
 # %% auto #0
 __all__ = ['issue_columns', 'bad_flags', 'rules', 'find_label_issues', 'find_copy_issues', 'find_leaks', 'find_flags',
-           'find_issues', 'apply_rule', 'auto_clean']
+           'find_disagreements', 'find_issues', 'apply_rule', 'default_rule', 'auto_clean']
 
 # %% ../../nbs/81_clean.issues.ipynb #004ffb50
 import numpy as np, pandas as pd
@@ -16,6 +16,7 @@ from ..catalog.splits import *
 from ..predictions import *
 from ..features.extract import *
 from ..features.probe import *
+from ..interpret.modalities import *
 from .decisions import *
 
 # %% ../../nbs/81_clean.issues.ipynb #e35e7e49
@@ -125,8 +126,27 @@ def find_flags(
     fix = [dict(action='delete', score=min(.2+.1*len(o), .5), kind='flag', reason=f'flag: {", ".join(o)}') for o in names]
     return _issues([dict(id=i, file=f, label=l) | d for i,f,l,d,o in zip(df['id'], df['file'], df[cat.label_column], fix, names) if o])
 
+# %% ../../nbs/81_clean.issues.ipynb #9fde41a7
+def find_disagreements(
+    opinions:dict, # Two `Predictions` of the same rows by name, out of fold, such as `dict(poster=p, overview=t)`
+    n=20, # At most so many, the farthest apart
+    sure=.6, # Each must give its opinion at least this probability
+)->pd.DataFrame: # `issue_columns`
+    "Films of which two modalities say different things"
+    if len(opinions)!=2: raise GenreError(f'Two opinions are compared, and there are {len(opinions)}. Give two, by name.')
+    (a,p),(b,q) = opinions.items()
+    df = disagreements(p, q, (a,b), sure=sure).head(n)
+    if not len(df): return _issues([])
+    both = average_predictions([p, q])
+    both = both.of(p.cat[p.cat.rows_of(df['id'])])
+    fix = (both.pred!=both.Y).any(1) & both.pred.any(1)
+    say = lambda r, m: f'{r[m]} {r["prob_"+m]:.2f}'
+    why = [f'modalities disagree: {a} {say(r, a)}, {b} {say(r, b)}, out of fold' for r in df.to_dict('records')]
+    res = _opinions(both).assign(action=np.where(fix, 'relabel', 'look'), kind='modalities disagree', reason=why)
+    return _issues(res.assign(suggested=res['suggested'].where(fix, ''), score=df['divergence'].to_numpy()/2))
+
 # %% ../../nbs/81_clean.issues.ipynb #c1cc8c03
-_before = dict(leak=0, duplicate=1, contradiction=1)
+_before = {'leak':0, 'duplicate':1, 'contradiction':1, 'modalities disagree':10}
 
 def _one_line(df):
     "One line a row: the first kind's proposal, the highest score, all reasons"
@@ -152,11 +172,13 @@ def find_issues(
     pairs=None, # What `find_duplicates` found; `cat.pairs` if None
     flags=bad_flags, # Flags of `verify` that make a row doubtful
     n_losses=20, # How many of the highest losses to add at the end
+    opinions=None, # Two `Predictions` of `cat.dev` by name, out of fold, for films of which they disagree: see `find_disagreements`
 )->pd.DataFrame: # `issue_columns`, the most certain first
     "All rows worth a look, each with a reason and a proposed fix"
     if preds is not None: preds = _of_dev(cat, preds)
     parts = [find_leaks(cat), find_flags(cat, flags), find_copy_issues(cat, pairs, preds)]
     if preds is not None: parts.append(find_label_issues(preds, n_losses))
+    if opinions: parts.append(find_disagreements({k: _of_dev(cat, o) for k,o in opinions.items()}))
     parts = [o for o in parts if len(o)]
     return _one_line(pd.concat(parts)) if parts else _issues([])
 
@@ -191,12 +213,18 @@ def apply_rule(
     return [_decision(r, by[r.kind]) for r in _read_issues(issues).itertuples() if r.kind in by and not r.score<min_score]
 
 # %% ../../nbs/81_clean.issues.ipynb #31d542d1
+def default_rule(
+    cat:Catalog, # That is cleaned
+)->str: # Names of `rules`
+    "What decides where nobody chose: of several labels a row, a person should see those that look wrong"
+    return 'duplicates,contradictions,leaks,flags' if cat.multi else 'drop'
+
 def auto_clean(
     cat:Catalog, # With `split`; its test rows are left alone
     journal, # File of the decisions: see `CleaningSession`
     arch='tf_efficientnet_lite0', # Body for the features: see `load_pretrained`
     weights='auto', # See `load_pretrained`
-    rule='drop', # See `apply_rule`
+    rule=None, # See `apply_rule`; `default_rule` if None
     seed=42, # Of the folds
     pairs=None, # What `find_duplicates` found, for the rules about copies; `cat.pairs` if None
     features=None, # `Features` of the rows of `cat.dev`; extracted from them if None
@@ -207,5 +235,6 @@ def auto_clean(
     issues = find_issues(cat, cross_val_probs(cat.dev, feats, seed=seed), pairs)
     sess = CleaningSession(cat, journal, issues)
     gone = lambda o: o and sess.state(o)['status']=='dropped' # what a person took out is not what stays of two copies
-    sess.decide([d for d in apply_rule(issues, rule) if not sess.decision(d['id']) and not gone(d.get('other'))])
+    done = apply_rule(issues, default_rule(cat) if rule is None else rule)
+    sess.decide([d for d in done if not sess.decision(d['id']) and not gone(d.get('other'))])
     return sess.apply(), issues

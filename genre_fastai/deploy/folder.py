@@ -6,36 +6,29 @@ Docs: https://genre-fastai.github.io/genre_fastai/deploy.folder.html.md"""
 
 # %% auto #0
 __all__ = ['model_config', 'model_card', 'check_config', 'check_network', 'save_lock', 'save_predictor', 'Predictor',
-           'load_predictor', 'why_bad', 'BadFiles']
+           'load_predictor']
 
 # %% ../../nbs/85_deploy.folder.ipynb #54d864d8
-import hashlib, html, json, platform, re
+import hashlib, html, json, re
 from contextlib import suppress
-import torchvision
 from fastai.vision.all import *
 from safetensors.torch import save
 from .. import __version__
 from ..core import *
-from ..images import BadImage, decode, read_bytes, upright_rgb
-from ..multilabel import over_thresh, thresh_text
+from ..multilabel import thresh_text
 from ..catalog.core import *
 from ..predictions import *
 from ..vision.tensors import *
 from ..vision.arguments import *
-from ..vision.weights import arch_name, is_timm
 from ..vision.models import *
 from ..vision.augment import *
-from ..vision.cache import FilePixels, PixelCache, ahead, fit_methods
 from ..vision.inference import InferenceModel
 from ..train.checkpoint import *
 from ..train.learner import *
+from .base import *
+from .multimodal import *
 
 # %% ../../nbs/85_deploy.folder.ipynb #17bf3f70
-def _versions():
-    import timm, torchvision, fastai
-    known = dict(fastai=fastai, torch=torch, torchvision=torchvision, timm=timm)
-    return dict(python=platform.python_version(), genre_fastai=__version__, **{k:str(v.__version__) for k,v in known.items()})
-
 def _made_of(learn):
     "Size and method, the catalog and the story of a learner, or a `GenreError` where it has none"
     run,cat,(size,method) = getattr(learn, 'run_info', None), dls_catalog(learn.dls), dls_shape(learn.dls)
@@ -44,11 +37,6 @@ def _made_of(learn):
         'does not know. Make the learner with `poster_learner(get_dls(cat))` or `train(cat)`, or keep it by fastai\'s `learn.export()`.')
 
 # %% ../../nbs/85_deploy.folder.ipynb #f3018271
-def _own_thresh(run, multi, vocab, thresh):
-    "The threshold of each class, or one, or None for .5, as JSON has it"
-    thresh = ifnone(thresh, getattr(run, 'thresh', None))
-    return None if thresh is None or not multi else np.asarray(check_thresh(thresh, vocab)).tolist()
-
 def model_config(
     learn:Learner, # From `poster_learner`
     thresh=None, # With several labels: from which probability on one is predicted, as from `fit_thresholds`; the learner's own if None
@@ -56,27 +44,21 @@ def model_config(
 )->dict: # Texts, numbers, booleans, None, and lists and dicts of them
     "What is needed to build the network again, and where it came from"
     size,method,cat,run = _made_of(learn)
-    net,last = run.pretrained, run.history[-1] if run.history else {}
-    valid = run.valid or {k:v for k,v in last.items() if k not in ('epoch','time','frozen')}
-    history = [{k:v for k,v in h.items() if k!='time'} for h in run.history]
-    catalog = cat.hash if len(cat) else run.settings.get('catalog', '') # exported loaders have no rows
+    net = run.pretrained
     return dict(format=2, arch=net.arch, linear=run.linear, head=run.head, weights=net.weights,
-        stats=[list(map(float, o)) for o in net.stats], vocab=[str(o) for o in learn.dls.vocab], multi=cat.multi,
-        thresh=_own_thresh(run, cat.multi, learn.dls.vocab, thresh),
-        size=list(size), method=method, device=learn.dls.device.type,
-        catalog=catalog, rows=cat.df['split'].value_counts().to_dict(), recipe=run.recipe, settings=run.settings, kept=run.kept,
-        seconds=round(run.seconds, 1), valid=valid, history=history, versions=_versions(), **extra)
+        stats=[list(map(float, o)) for o in net.stats], size=list(size), method=method, device=learn.dls.device.type,
+        **model_story(run, learn.dls.vocab, cat.multi, thresh, cat), **extra)
 
 # %% ../../nbs/85_deploy.folder.ipynb #5b5122cf
 _front = '''---
 library_name: fastai
-pipeline_tag: image-classification
+pipeline_tag: {}
 tags: [movie-posters, genre-classification]
 ---
 '''
 _use = '''```python
 from genre_fastai.deploy.folder import load_predictor
-load_predictor('FOLDER').predict('new.jpg')
+load_predictor('FOLDER').predict({})
 ```'''
 
 def _text(v):
@@ -92,76 +74,45 @@ def model_card(
 )->str: # Markdown with front matter
     "A card that says to a person what the model is, where it came from, and how good it is"
     c,vocab = config, [_text(o) for o in config['vocab']]
-    title = f'# {_text(c["arch"])}: {", ".join(vocab[:6])}{" and more" if len(vocab)>6 else ""}'
-    what = f'Predicts {"the genres" if c["multi"] else "one genre"} of a movie poster: {", ".join(vocab)}.'
+    w = film_words(c) if 'modalities' in c else dict(title=c['arch'], what='a movie poster', use="'new.jpg'", made=dict(network=c['arch']))
+    title = f'# {_text(w["title"])}: {", ".join(vocab[:6])}{" and more" if len(vocab)>6 else ""}'
+    what = f'Predicts {"the genres" if c["multi"] else "one genre"} of {_text(w["what"])}: {", ".join(vocab)}.'
     thresh = thresh_text(c['thresh']) if c.get('thresh') is not None else ''
-    made = dict(network=c['arch'], size=f'{c["size"][0]} x {c["size"][1]} pixels, {c["method"]}', rows=', '.join(f'{v} {k}' for k,v in
+    size = f'{c["size"][0]} x {c["size"][1]} pixels, {c["method"]}' if 'size' in c else ''
+    made = w['made'] | dict(size=size, rows=', '.join(f'{v} {k}' for k,v in
         c.get('rows', {}).items()), threshold=thresh, **{k:c.get(k) for k in 'weights recipe seconds device catalog'.split()})
+    front = _front.format('image-classification' if 'poster' in c.get('modalities', ['poster']) else 'text-classification')
     rights = 'Posters belong to their studios. This folder holds no poster.'
-    parts = [_front+title, what, rights, '## Use', _use, '## Validation rows', _text(c.get('kept', '')), _table(c.get('valid', {})),
-        '## How it was made', _table(made), '## Settings', _table(c.get('settings', {}))]
+    parts = [front+title, what, rights, '## Use', _use.format(w['use']), '## Validation rows', _text(c.get('kept', '')),
+        _table(c.get('valid', {})), '## How it was made', _table(made), '## Settings', _table(c.get('settings', {}))]
     return '\n\n'.join(o for o in parts if o)+'\n'
 
 # %% ../../nbs/85_deploy.folder.ipynb #3759d99e
-def _is_text(v, most=1000):
-    "A text that can be written anywhere: half a surrogate cannot"
-    return isinstance(v, str) and 0<len(v)<=most and not any('\ud800'<=c<='\udfff' for c in v)
-
-def _is_number(v, low, high): return type(v) in (int, float) and low<=v<=high # False for NaN
-def _is_three(v, low, high): return isinstance(v, list) and len(v)==3 and all(_is_number(o, low, high) for o in v)
-
-# %% ../../nbs/85_deploy.folder.ipynb #ac456e8c
-def _is_vocab(v): return isinstance(v, list) and 2<=len(v)<=20_000 and all(map(_is_text, v)) and len(set(v))==len(v)
-def _is_size(v): return isinstance(v, list) and len(v)==2 and all(type(o) is int and 8<=o<=4096 for o in v)
-def _is_stats(v): return isinstance(v, list) and len(v)==2 and _is_three(v[0], -1e3, 1e3) and _is_three(v[1], 1e-3, 1e3)
-
-# %% ../../nbs/85_deploy.folder.ipynb #7a81fd50
-def _is_thresh(v): return v is None or all(_is_number(o, 0, 1) for o in (v if isinstance(v, list) else [v]))
-
 def _is_head(v):
     "What `add_head` takes, as far as it decides the tensors of a head"
     flags = 'concat_pool pool first_bn bn_final lin_first'.split()
     ftrs = lambda o: o is None or isinstance(o, list) and len(o)<=4 and all(type(n) is int and 1<=n<=4096 for n in o)
     return isinstance(v, dict) and all(type(o) is bool if k in flags else k=='lin_ftrs' and ftrs(o) for k,o in v.items())
 
-# %% ../../nbs/85_deploy.folder.ipynb #d4e7eb67
+# %% ../../nbs/85_deploy.folder.ipynb #ac456e8c
 _entries = dict(
-    format=(lambda v: type(v) is int and v==2, '2'),
-    arch=(lambda v: _is_text(v, 100), 'the name of an architecture'),
-    vocab=(_is_vocab, '2 to 20,000 different names, none empty or longer than 1000 characters'),
-    multi=(lambda v: type(v) is bool, 'true or false'),
-    thresh=(_is_thresh, 'a number from 0 to 1, or a list of one for each class'),
+    format=(lambda v: type(v) is int and v==2, '2'), **poster_entries, **shared_entries,
     linear=(lambda v: type(v) is bool, 'true or false'),
-    head=(_is_head, 'what the head was made with'),
-    size=(_is_size, 'height and width, whole numbers from 8 to 4096'),
-    method=(lambda v: isinstance(v, str) and v in fit_methods, f'one of {", ".join(fit_methods)}'),
-    stats=(_is_stats, 'mean and standard deviation of three channels, the latter more than 0'),
-    sha256=(lambda v: isinstance(v, str) and re.fullmatch('[0-9a-f]{64}', v), 'the SHA-256 of the tensors, 64 hex digits'))
-
-def _check_arch(config, file):
-    "Is the architecture known to the libraries that are installed here?"
-    try: return arch_name(config['arch'])
-    except GenreError as e:
-        raise GenreError(f'{file}: {e} If the model was made with a newer timm or torchvision, install that.') from None
+    head=(_is_head, 'what the head was made with'))
 
 def check_config(
     config:dict, # What `config.json` holds
     file, # Where it stands, for the message
-)->dict: # The same, with `linear`, `head` and `thresh`
+)->dict: # The same, with `thresh`, and for a model of posters `linear` and `head`
     "A `GenreError` where a config does not describe a model that this version can build"
-    config = dict(dict(linear=False, head={}, thresh=None), **config)
-    if (n := config.get('format'))!=2 and type(n) is int:
-        raise GenreError(f'{file} has the format {short_repr(n)}, and genre_fastai {__version__} reads format 2. '
-            f'{"Save the model again with this version." if n<2 else "Install a newer genre_fastai."}')
-    for k,(is_good,what) in _entries.items():
-        if k in config and is_good(config[k]): continue
-        was = f'is {short_repr(config[k])}' if k in config else 'is missing'
-        raise GenreError(f'{file} does not describe a model: `{k}` {was}, and should be {what}. '
-            'Copy the folder again, or save the model again.')
-    if isinstance(config['thresh'], list) and len(config['thresh'])!=len(config['vocab']):
-        n,k = len(config['thresh']), len(config['vocab'])
-        raise GenreError(f'{file} has {n} thresholds (`thresh`) for {k} classes. Copy the folder again, or save the model again.')
-    _check_arch(config, file)
+    if film := film_kind(config, file): entries,own,defaults = film.entries, 3, {}
+    else: entries,own,defaults = _entries, 2, dict(linear=False, head={})
+    config = dict(dict(defaults, thresh=None), **config)
+    if (n := config.get('format'))!=own and type(n) is int:
+        raise GenreError(f'{file} has the format {short_repr(n)}, and genre_fastai {__version__} reads format {own}. '
+            f'{"Save the model again with this version." if n<own else "Install a newer genre_fastai."}')
+    check_entries(config, entries, file)
+    if 'arch' in entries: check_arch(config['arch'], file)
     return config
 
 # %% ../../nbs/85_deploy.folder.ipynb #0cd71483
@@ -170,28 +121,29 @@ def _network(config):
     c = config
     return poster_model(c['arch'], len(c['vocab']), weights=None, size=c['size'], linear=c['linear'], **c['head'])[0]
 
-def _plausible(config, f):
-    "A few networks of torchvision calculate their widths by tensors, so they have to be built; is the file as large as that?"
-    n = 0 if is_timm(config['arch']) else torchvision.models.get_model_weights(config['arch']).DEFAULT.meta['num_params']
-    if not n or f.numel<n/2: raise GenreError(f'{f.path} is not the network that its config describes: {config["arch"]} has {n:,} numbers.')
-    return _network(config)
-
 def check_network(
     config:dict, # From `check_config`
     f, # A `TensorFile`, or what else `check_same` takes
 )->nn.Module: # The network, on the device `meta` if it can be built there
     "A `GenreError` where a file does not hold the network of a config; takes no memory"
-    try:
-        with torch.device('meta'): model = _network(config)
-    except GenreError: raise
-    except NotImplementedError: model = _plausible(config, f)
-    except Exception as e:
-        raise GenreError(f'{f.path}: {config["arch"]} cannot be built with the libraries that are installed here ({short_repr(str(e))}). '
-            'Install the versions that `config.json` names.') from e
+    model = shaped(lambda: _network(config), config['arch'], f)
     check_same(model.state_dict(), f)
     return model
 
 # %% ../../nbs/85_deploy.folder.ipynb #50603b87
+_long = 'fusion','tokenizer' # entries that may hold a vocabulary, which nobody reads line by line
+
+def _config_text(config):
+    "A config as JSON for people: one entry a line, but for vocabularies"
+    text = json.dumps({k:v for k,v in config.items() if k not in _long}, indent=1, ensure_ascii=False)
+    return text[:-2] + ''.join(f',\n {json.dumps(k)}: {json.dumps(config[k], ensure_ascii=False)}' for k in _long if k in config) + '\n}'
+
+def _check_held(config, f):
+    "What a config describes, on the device `meta`; a `GenreError` where a file does not hold its tensors"
+    film = film_kind(config, f.path)
+    return film.check(config, f) if film else check_network(config, f)
+
+# %% ../../nbs/85_deploy.folder.ipynb #37ebd619
 def _json(o):
     "The same with numbers of NumPy and PyTorch as Python's, and those that JSON does not have as None"
     if isinstance(o, dict): return {str(k):_json(v) for k,v in o.items()}
@@ -201,17 +153,18 @@ def _json(o):
 
 def _parts(learn, extra):
     "What the three files of a folder hold; nothing is written yet"
-    state = {k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}
+    film = is_film_model(learn)
+    state = film_state(learn) if film else {k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}
     check_finite(state, 'The model')
     data = save(state)
     odd = [k for k in extra if k in _entries and k!='thresh']
     if odd: raise GenreError(f'`{odd[0]}` is an entry of every config. Give yours another name.')
-    config = _json(model_config(learn, sha256=hashlib.sha256(data).hexdigest(), **extra))
-    try: check_network(check_config(config, 'The config'), Held(state, 'It'))
+    config = _json((film_config if film else model_config)(learn, sha256=hashlib.sha256(data).hexdigest(), **extra))
+    try: _check_held(check_config(config, 'The config'), Held(state, 'It'))
     except GenreError as e:
-        raise GenreError(f'This model could not be loaded again from a folder. {e} Keep it by fastai\'s `learn.export()`.') from None
-    text = json.dumps(config, indent=1, ensure_ascii=False)
-    return data, text.encode('utf-8', 'backslashreplace'), model_card(config).encode('utf-8', 'replace')
+        raise GenreError(f'This model could not be loaded again from a folder. {e}'
+            + ' Keep it by fastai\'s `learn.export()`.'*(not film)) from None
+    return data, _config_text(config).encode('utf-8', 'backslashreplace'), model_card(config).encode('utf-8', 'replace')
 
 def save_lock(
     path, # A model folder
@@ -221,11 +174,11 @@ def save_lock(
     return folder_lock(path, '.save.lock', f'Another program is saving a model into {path}. '
         'Wait for its end, or give another folder.', wait)
 
-# %% ../../nbs/85_deploy.folder.ipynb #37ebd619
+# %% ../../nbs/85_deploy.folder.ipynb #a9c56353
 _next = '.config.next.json' # the config of the tensors, until it takes its place
 
 def save_predictor(
-    learn:Learner, # From `poster_learner`
+    learn, # From `poster_learner`, `poster_text_learner` or `train`: a Learner, or a `LinearFusion`
     path, # Folder to write
     **extra # Further entries of the config; `thresh` for thresholds other than the learner's own
 )->Path: # The folder
@@ -242,17 +195,15 @@ def save_predictor(
     return path
 
 # %% ../../nbs/85_deploy.folder.ipynb #7c8baf59
-class Predictor:
-    "A saved model, ready to predict files and rows of a catalog"
+class Predictor(SavedModel):
+    "A saved model of posters, ready to predict files and rows of a catalog"
     def __init__(self,
         model:nn.Module, # With the head; gives logits
         config:dict, # From `model_config`
     ):
-        self.model,self.config,self.vocab = model.to(default_device()).eval(),config,config['vocab']
+        super().__init__(config)
+        self.model = model.to(default_device()).eval()
         self.quick = InferenceModel(self.model, stats=config['stats'])
-    @property
-    def thresh(self): return np.array(t) if isinstance(t := self.config.get('thresh'), list) else ifnone(t, .5)
-    def __repr__(self): return f'Predictor({self.config["arch"]}, {", ".join(self.vocab)})'
 
 def _folder(path):
     "A model folder, or a `GenreError` that says what a path is instead"
@@ -272,23 +223,10 @@ def _folder(path):
     raise GenreError(f'There is no folder {short_repr(str(path))}. {make}')
 
 # %% ../../nbs/85_deploy.folder.ipynb #17c6f9e8
-def _meta(o):
-    "Does a value hold a tensor that is only a shape?"
-    if isinstance(o, Tensor): return o.is_meta
-    if isinstance(o, dict): o = list(o.values())
-    return isinstance(o, (list,tuple,set)) and any(map(_meta, o))
+def _filled(model, state, config): return filled(model, state, lambda: _network(config))
 
-def _filled(model, state, config):
-    "A network with these tensors: `model` itself if nothing is left in it that is only a shape"
-    own = model.state_dict()
-    model.load_state_dict({k:v.to(own[k].dtype, copy=True) for k,v in state.items()}, assign=True)
-    if not any(_meta(list(vars(m).values())) for m in model.modules()): return model
-    model = _network(config)
-    model.load_state_dict(state)
-    return model
-
-# %% ../../nbs/85_deploy.folder.ipynb #41519f2a
-_most_config = 4<<20 # Bytes; ten thousand epochs have 2 MB
+# %% ../../nbs/85_deploy.folder.ipynb #ed9d177a
+_most_config = 16<<20 # Bytes; ten thousand epochs have 2 MB, a hundred thousand words as much
 
 def _read_config(path, name):
     "The config of a model folder, or a `GenreError`"
@@ -300,12 +238,13 @@ def _read_config(path, name):
 def _load(path, name='config.json'):
     "The network in a folder, with its tensors, and its config"
     config = _read_config(path, name)
-    with TensorFile(path/'model.safetensors') as f: model,state = check_network(config, f), f.read()
+    with TensorFile(path/'model.safetensors') as f: model,state = _check_held(config, f), f.read()
     if f.sha256!=config['sha256']:
         raise GenreError(f'{f.path} is not the file that its config describes (damaged, half-copied, or of another model). '
             'Copy the folder again.')
     check_finite(state, f.path)
-    return Predictor(_filled(model, state, config), config)
+    film = film_kind(config, f.path)
+    return film.build(model, state, config) if film else Predictor(_filled(model, state, config), config)
 
 def _stamp(path):
     "What changes when somebody saves into a folder, and whether somebody does"
@@ -317,7 +256,7 @@ def _stamp(path):
 # %% ../../nbs/85_deploy.folder.ipynb #f2fbcbb8
 def load_predictor(
     path, # Folder from `save_predictor`
-)->Predictor:
+)->SavedModel: # A `Predictor`, or for a model that reads texts a `FilmPredictor`
     "Build the network that the config describes and read its tensors; no code in the files is run"
     path,end = _folder(path), time.monotonic()+60
     while time.monotonic()<end:
@@ -330,98 +269,23 @@ def load_predictor(
         time.sleep(.05) # where nothing can be locked, because the folder is read-only
     return _load(path)
 
-# %% ../../nbs/85_deploy.folder.ipynb #628a8cb1
-def why_bad(
-    file, # Image file
-)->str: # Empty if it can be decoded
-    "Why a file cannot be predicted"
-    try: upright_rgb(decode(read_bytes(file), 512)) # as `open_poster`
-    except BadImage as e: return str(e)
-    return ''
-
-class BadFiles(GenreError):
-    "Some of the files to predict are no pictures; `bad` has the reason of each"
-    def __init__(self,
-        bad:dict, # A text for each of these files
-        n:int, # Files in all
-    ):
-        super().__init__(f'{len(bad)} of {n} files cannot be predicted. {"; ".join(f"{f}: {why}" for f,why in [*bad.items()][:5])}')
-        self.bad = bad
-
-# %% ../../nbs/85_deploy.folder.ipynb #6eb32fb1
-def _decoded(files, config, bs):
-    "The pixels of `bs` files at a time, (rows,3,height,width), uint8; `BadFiles` at the end if some are no pictures"
-    fit = config['size'],config['method']
-    pixels = FilePixels(files, *fit, PixelCache(*fit) if len(files)>16 else None) # a few are decoded before they are found
-    def some(idxs, pool):
-        try: return pixels(idxs, pool)
-        except BadImage:
-            if bad := {f:why for f in (files[i] for i in idxs) if (why := why_bad(f))}: return bad
-            raise
-    all_bad = {}
-    for o in ahead(some, chunked(range(len(files)), bs), 1):
-        if isinstance(o, dict): all_bad |= o
-        elif not all_bad: yield torch.from_numpy(o)
-    if all_bad: raise BadFiles(all_bad, len(files))
-
-def _files(files):
-    "Some files, or a `GenreError` where they are none"
-    files = L(files)
-    if not files: raise GenreError('There are no files to predict.')
-    if odd := [o for o in files if not isinstance(o, (str, os.PathLike))]:
-        raise GenreError(f'A model folder predicts image files, and {short_repr(odd[0])} is none. '
-            'Give paths; a Learner predicts pictures in memory.')
-    return files.map(Path)
-
+# %% ../../nbs/85_deploy.folder.ipynb #371f1ac1
 @patch
 def _probs(self:Predictor, x, tta):
     "Probabilities of a batch of pixels"
     act = torch.sigmoid if self.config['multi'] else partial(torch.softmax, dim=1)
     says = lambda x: act(self.quick(x).float()).cpu().numpy()
-    x = x.to(next(self.model.parameters()).device)
-    if not tta: return says(x)
-    views,x = Pipeline(poster_tfms(), split_idx=0), TensorImage(x/255)
-    return .75*np.mean([says(views(x)) for _ in range(tta)], 0) + .25*says(x)
+    return says_views(says, torch.from_numpy(x).to(next(self.model.parameters()).device), tta)
 
-# %% ../../nbs/85_deploy.folder.ipynb #371f1ac1
 @patch
 def predict_probs(self:Predictor,
-    files, # Image files
+    files=None, # Image files
+    texts=None, # None: this model reads no texts
     bs=64, # Images a batch; a CPU computes fewer at a time
     tta=0, # Augmented views of each poster to average over
 )->np.ndarray: # (files, classes), float32
     "Probabilities of each class; `BadFiles` where some are no pictures"
-    bs,tta,files = check_whole('bs', bs, 1, 65536), check_whole('tta', tta, 0, 1000), _files(files)
+    bs,tta,files = check_whole('bs', bs, 1, 65536), check_whole('tta', tta, 0, 1000), as_films(files, texts, self.modalities)[0]
     if not tta and next(self.model.parameters()).device.type=='cpu': bs = min(bs, 16)
-    return np.concatenate([self._probs(x, tta) for x in _decoded(files, self.config, bs)]).astype(np.float32)
-
-@patch
-def predictions(self:Predictor,
-    cat:Catalog, # Rows to predict
-    tta:int=0, # Augmented views of each poster to average over; 0 for the poster alone
-    thresh=None, # With several labels a row, one is predicted from here on: a number, or one for each class; the model's own if None
-)->Predictions:
-    "What the model says of the rows of a catalog"
-    if not len(cat): raise GenreError('The catalog has no usable rows for this split. Check `split` and `status`.')
-    thresh = check_thresh(ifnone(thresh, self.thresh), self.vocab)
-    return Predictions(cat, self.predict_probs(cat.files, tta=tta), self.vocab, thresh)
-
-# %% ../../nbs/85_deploy.folder.ipynb #23bae93d
-def _names(vocab):
-    "Columns for the classes of a table that has `file` and `pred` already"
-    def name(v): return name(f'prob_{v}') if f'prob_{v}' in vocab else f'prob_{v}'
-    return [name(v) if v in ('file','pred') else v for v in vocab]
-
-# %% ../../nbs/85_deploy.folder.ipynb #3ed5e8a4
-@patch
-def predict(self:Predictor,
-    files, # One image file, or several
-    thresh=None, # Of a label, if the model is multi-label: a number, or one for each class; the model's own if None
-)->pd.DataFrame: # `file,pred` and one probability a class
-    "Predict image files; a file that cannot be decoded is an error that names it"
-    files,thresh = _files(files), check_thresh(ifnone(thresh, self.thresh), self.vocab)
-    probs = self.predict_probs(files)
-    said = over_thresh(probs, thresh) if self.config['multi'] else np.arange(len(self.vocab))==probs.argmax(1)[:,None]
-    pred = ['|'.join(v for v,o in zip(self.vocab, row) if o) for row in said]
-    table = pd.DataFrame(probs.astype(float).round(4), columns=_names(self.vocab))
-    return pd.concat([pd.DataFrame(dict(file=files.map(str), pred=pred)), table], axis=1)
+    batches = poster_pixels(files, self.config['size'], self.config['method'], bs)
+    return np.concatenate([self._probs(x, tta) for x in batches]).astype(np.float32)

@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/features.extract.html.md"""
 __all__ = ['pools', 'Features', 'load_features', 'join_features', 'StagePool', 'pooled_body', 'crop_views', 'extract_features']
 
 # %% ../../nbs/50_features.extract.ipynb #e43c459e
-import hashlib, json, warnings
+import copy, hashlib, json, warnings
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -311,8 +311,9 @@ def store(self:_Posters,
 def body(self:_Posters, arch, weights, pool='stages', size=None, crops=1, precision='fp32'):
     "What one network sees, a list of (rows, d), and the settings"
     from genre_fastai.vision.precision import choose_precision
-    from genre_fastai.vision.weights import load_pretrained
-    net,(kind,_) = load_pretrained(arch, weights), choose_precision(precision)
+    from genre_fastai.vision.weights import Pretrained, load_pretrained
+    net = copy.deepcopy(arch) if isinstance(arch, Pretrained) else load_pretrained(arch, weights) # it is taken apart
+    kind,_ = choose_precision(precision)
     sizes,f = _sizes(size, net.arch), pooled_body(net, pool, net.stats)
     run,digest,parts = _runner(f, kind), weights_digest(f.net), []
     for o in sizes:
@@ -350,7 +351,7 @@ def _tell_failed(failed, n, strict):
 
 def extract_features(
     cat:Catalog, # Its rows with status `ok`
-    arch='tf_efficientnet_lite0', # Which body: see `load_pretrained`
+    arch='tf_efficientnet_lite0', # Which body: see `load_pretrained`; or what that gave
     weights='auto', # Which weights: see `load_pretrained`
     pool='stages', # 'stages', 'avgmax', 'avg' or 'flat'
     size=None, # Height and width in pixels; several such pairs give the features of each, side by side; the body's own size, else (256,176)

@@ -73,7 +73,9 @@ class FreezeBNStats(Callback):
     run_after = TrainEvalCallback
     def __init__(self,
         head=False, # Those of the head too?
-    ): self.head = head
+        part=None, # Name of the part that is the body; the first if None
+    ): self.head,self.part = head,part
     def before_train(self):
-        for m in (self.model if self.head else self.model[0]).modules():
+        body = self.model[0] if self.part is None and not self.head else self.model.get_submodule('' if self.head else self.part)
+        for m in body.modules():
             if isinstance(m, nn.modules.batchnorm._BatchNorm): m.eval()

@@ -48,7 +48,7 @@ class FeatureDL(GetAttr):
     _default = 'source'
     def __init__(self,
         source, # The loader of the images
-        x, # Features, one row for each row of its dataset; of several copies, one copy after the other
+        x, # Features, one row for each row of its dataset; of several copies, one copy after the other. Or a list, for several inputs
         y, # Targets
         copies=1, # Copies in `x`, of which each epoch takes another
     ): self.source,self.x,self.y,self.copies,self.epoch = source,x,y,copies,0
@@ -57,10 +57,11 @@ class FeatureDL(GetAttr):
         self.source.randomize()
         at = self.epoch%self.copies*len(self.y)
         for idxs in chunked(self.source.get_idxs(), self.source.bs, self.source.drop_last):
-            yield self.x[[at+i for i in idxs]],self.y[idxs]
+            yield *[x[[at+i for i in idxs]] for x in self._xs()], self.y[idxs]
     def one_batch(self): return first(self)
     def new(self, **kwargs): return FeatureDL(self.source.new(**kwargs), self.x, self.y, self.copies) # `get_preds` asks for one
-    def to(self, device): self.x,self.y = self.x.to(device),to_device(self.y, device)
+    def _xs(self): return self.x if is_listy(self.x) else [self.x]
+    def to(self, device): self.x,self.y = to_device(self.x, device),to_device(self.y, device)
 
 def _cached_dl(learn, dl, f, keep, copies=0):
     "A loader on what `f` makes of each row of `dl`: once as in validation, or of some augmented copies"

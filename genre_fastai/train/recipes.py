@@ -23,11 +23,16 @@ from ..vision.weights import *
 from ..vision.data import *
 from ..vision.precision import *
 from ..vision.seen import *
+from ..text.data import *
+from ..text.embed import *
+from ..text.tokens import *
+from ..multimodal.fusion import *
 from .optimizer import *
 from .callbacks import *
 from .checkpoint import *
 from .head import *
 from .learner import *
+from .multimodal import *
 
 # %% ../../nbs/64_train.recipes.ipynb #bd97988d
 def _word(o):
@@ -43,7 +48,8 @@ def run_settings(
     "What decides the figures of a run"
     size,method = dls_shape(learn.dls)
     cat,net = dls_catalog(learn.dls), learn.run_info.pretrained
-    made = dict(catalog=cat.hash if cat else '', arch=net.arch, weights=net.weights, size=size, method=method, bs=learn.dls.bs,
+    body = dict(arch=net.arch, weights=net.weights) if net else {} # of texts alone, or trained from scratch, there is none
+    made = dict(catalog=cat.hash if cat else '', **body, size=size, method=method, bs=learn.dls.bs,
         loss=learn.loss_func, optimizer=learn.opt_func, wd=learn.wd)
     return {k:_word(v) for k,v in {**learn.run_info.settings, **made, **kwargs}.items()}
 
@@ -130,6 +136,8 @@ def fit_stages(self:PosterLearner,
 
 # %% ../../nbs/64_train.recipes.ipynb #fe95b24a
 data_settings = dict(
+    modalities=None, # What a film is known by: None for its poster, or such as 'poster,overview': see `parse_modalities`
+    tokenizer=None, # How texts are read: 'words', 'sentence', or a key of `text_models`; the sentence encoder, if it is installed
     preset=None, # How an article prepared its posters: see `get_dls`
     target=None, # What is learned: see `get_dls`
     size=None, # Height and width in pixels; `poster_size`, or what the preset says
@@ -159,6 +167,8 @@ schedule = dict(
     keep_best=None, cbs=None, out=None, resume=False, # See `fit_stages`
     seed=42) # Same seed, same figures on the same machine
 _finetune = dict(probe=1e-3, epochs=3, lr=5e-5, lr_mult=1., label_smoothing=.1)
+_both = dict(modalities='poster,overview', arch=lite0)
+_network = dict(_both, freeze_epochs=20, base_lr=1e-3, patience=5, epochs=0, lr=2e-5, lr_mult=10., keep_best='valid_loss')
 _one_cycle = dict(pct_start=.99), dict(pct_start=.3, div=5.) # of `Learner.fine_tune`
 recipes = dict(
     auto=dict(_finetune, compare=True),
@@ -171,7 +181,29 @@ recipes = dict(
         cycles=_one_cycle),
     article0=dict(preset='article0', arch='PosterCNN', freeze_epochs=0, epochs=100, lr=1e-3, lr_mult=1., flat=True,
         opt_func=partial(RMSProp, sqr_mom=.9, eps=1e-7)),
-    article1=dict(preset='article1', freeze_bn=False, freeze_epochs=4, epochs=2, lr=slice(3e-5,3e-4)))
+    article1=dict(preset='article1', freeze_bn=False, freeze_epochs=4, epochs=2, lr=slice(3e-5,3e-4)),
+    fusion=dict(_both, epochs=0),
+    gated=_network, concat=_network, late=_network,
+    article2=dict(_both, tokenizer='words', size=(115,75), bs=64, freeze_epochs=0, epochs=20, lr=1e-3, lr_mult=1., flat=True,
+        opt_func=partial(Adam, wd=1e-5, decouple_wd=False), keep_best='valid_loss'))
+
+# %% ../../nbs/64_train.recipes.ipynb #240faf70
+_common = set('modalities tokenizer target size bs cache_pixels num_workers arch weights precision thresholds seed out resume'.split())
+_of_networks = _common | set('method label_smoothing balance loss opt_func freeze_bn freeze_epochs epochs base_lr lr lr_mult flat '
+    'patience keep_best cbs'.split())
+_fit_settings = dict(fusion=_common, **dict.fromkeys(('gated','concat','late','article2'), _of_networks)) # which mean something
+
+def _check_modalities(recipe, s, known):
+    "A `GenreError` where a recipe and what a film is known by do not fit"
+    names,fits = parse_modalities(s['modalities']), _fit_settings.get(recipe, set())
+    if not fits and names!=('poster',):
+        raise GenreError(f'The recipe {recipe!r} (--recipe) looks at posters alone. '
+            f'For {", ".join(names)} there are {", ".join(_fit_settings)}.')
+    if recipe=='article2' and (len(names)<2 or names[0]!='poster'):
+        raise GenreError(f'The network of article2 looks at a poster and reads a text, and `modalities` are {", ".join(names)}. '
+            'Give a text beside the poster, such as poster,overview (--modalities), or recipe="late" (--recipe late).')
+    odd = [k for k in known if fits and k not in fits and s[k]!=recipes[recipe].get(k, known[k])]
+    if odd: raise GenreError(f'`{odd[0]}` (--{odd[0].replace("_", "-")}) is no setting of the recipe {recipe!r}. Leave it out.')
 
 # %% ../../nbs/64_train.recipes.ipynb #01fd5855
 def recipe_settings(
@@ -181,8 +213,10 @@ def recipe_settings(
     "A recipe with all its settings"
     known = {**data_settings, **model_settings, **schedule}
     if recipe not in recipes: raise GenreError(f'There is no recipe {str(recipe)!r}. Recipes: {", ".join(recipes)}.')
+    if recipe=='auto' and parse_modalities(overrides.get('modalities'))!=('poster',): recipe = 'fusion'
     if odd := [k for k in overrides if k not in known]: raise GenreError(f'`train` has no setting {odd[0]!r}. It has: {", ".join(known)}.')
     s = {**known, **recipes[recipe], **overrides}
+    _check_modalities(recipe, s, known)
     if s['thresholds'] not in (None,'one','each'):
         raise GenreError(f"`thresholds` is {s['thresholds']!r}, and should be 'each', 'one' or None.")
     if s['probe'] and overrides.get('freeze_epochs'):
@@ -232,13 +266,13 @@ def _score(preds):
     if preds.cat.multi: return f'F1 {s["f1"]:.3f} (baseline {s["f1_baseline"]:.3f})'
     return f'accuracy {s["accuracy"]:.3f} [{s["low"]:.3f}, {s["high"]:.3f}]'
 
-def _verdict(first, second, gain, half, seconds, cut):
+def _verdict(first, second, gain, half, seconds, cut, base='the solved head'):
     "What the validation rows say of fine-tuning, in a sentence"
     above = f' above the layer {cut}' if cut else ' of the whole network'
     shown = 'so a difference is shown' if abs(gain)>half else 'so no difference is shown'
-    kept = 'the fine-tuned network' if gain>0 else 'the solved head'
+    kept = 'the fine-tuned network' if gain>0 else base
     return (f'Fine-tuning{above}: {_score(second)} after {seconds:.0f} s, {gain:+.3f} [{gain-half:+.3f}, {gain+half:+.3f}] against the '
-        f'solved head on {len(second)} validation rows, {shown}. Kept: {kept}.')
+        f'{base[4:]} on {len(second)} validation rows, {shown}. Kept: {kept}.')
 
 # %% ../../nbs/64_train.recipes.ipynb #544c04ee
 def _cross_fitted(preds, kind):
@@ -253,9 +287,9 @@ def _cross_fitted(preds, kind):
 
 _by_thresh = 'precision recall f1 micro_f1 macro_f1 weighted_f1 hamming subset_accuracy'.split()
 
-def _judge(learn, kind='each'):
+def _judge(learn, kind='each', cat=None):
     "The validation rows predicted, thresholds fitted if there are several labels, and scores kept for the model's card"
-    preds = learn.predictions(dls_catalog(learn.dls).where(split='valid'))
+    preds = learn.predictions((dls_catalog(learn.dls) if cat is None else cat).where(split='valid'))
     if preds.cat.multi:
         learn.run_info.thresh = fit_thresholds(preds, kind).tolist() if kind else None
         preds = preds.with_thresh(own_thresh(learn))
@@ -273,7 +307,7 @@ def _first_model(learn, start, kind):
     return first
 
 # %% ../../nbs/64_train.recipes.ipynb #85742399
-def _keep_better(learn, first, fit, kind):
+def _keep_better(learn, first, fit, kind, base='the solved head'):
     "Fit, and put the weights from before back unless the validation rows are predicted better than in `first`"
     weights,start = {k:v.detach().to('cpu', copy=True) for k,v in learn.model.state_dict().items()}, time.perf_counter()
     before = dict(valid=learn.run_info.valid, thresh=learn.run_info.thresh)
@@ -284,8 +318,8 @@ def _keep_better(learn, first, fit, kind):
         learn.model.load_state_dict(weights)
         for k,v in before.items(): setattr(learn.run_info, k, v)
     s = learn.run_info.settings
-    learn.run_info.kept = _verdict(first, second, gain, half, time.perf_counter()-start, s['cut'])
-    s['kept'] = ('finetune_top' if s['cut'] else 'finetune') if gain>0 else 'probe'
+    learn.run_info.kept = _verdict(first, second, gain, half, time.perf_counter()-start, s['cut'], base)
+    s['kept'] = ('finetune_top' if s['cut'] else 'finetune') if gain>0 else base.split()[-1].replace('head', 'probe')
     print(learn.run_info.kept)
 
 # %% ../../nbs/64_train.recipes.ipynb #a4c675ad
@@ -319,10 +353,13 @@ def train(
     cat:Catalog, # With `split`
     recipe='auto', # A name of `recipes`
     **overrides # Settings in place of the recipe's: see `data_settings`, `model_settings` and `schedule`
-)->PosterLearner:
+)->PosterLearner: # A `LinearFusion` with the recipe `fusion`
     "Train by a recipe, seeded; see `learn.run_info` for what was done and what came of it"
     s = _from_scratch(recipe_settings(recipe, **overrides))
-    with run_lock(s['out']): return _train(cat, recipe, s, overrides)
+    several = parse_modalities(s['modalities'])!=('poster',)
+    if recipe=='auto' and several: recipe = 'fusion'
+    run = _train_fusion if recipe=='fusion' else _train_network if recipe in _fit_settings else _train
+    with run_lock(s['out']): return run(cat, recipe, s, overrides)
 
 def _auto_top(learn, s, overrides):
     "On a CPU `auto` fine-tunes above a cut, where the body has a place for one and nothing needs the images in every epoch"
@@ -355,5 +392,65 @@ def _train(cat, recipe, s, overrides):
         fit()
         if s['epochs'] or not s['probe']: _judge(learn, s['thresholds'])
         else: learn.run_info.valid = known # nothing was trained since
+    if multi: learn.run_info.settings['thresholds'] = s['thresholds']
+    return learn
+
+# %% ../../nbs/64_train.recipes.ipynb #66813206
+def _text_model(tokenizer):
+    "The sentence encoder that a `tokenizer` of a recipe means; None for words alone"
+    if isinstance(tokenizer, SentenceTokenizer): return tokenizer.model
+    if tokenizer in (None,'sentence'): return 'all-MiniLM-L6-v2'
+    return None if tokenizer=='words' else tokenizer
+
+def _tokenizer(tokenizer):
+    "A tokenizer for `get_dls`: word pieces of a sentence encoder, or words where there is none"
+    if tokenizer is None: return 'sentence' if has_text() else 'words'
+    return SentenceTokenizer(tokenizer) if isinstance(tokenizer, str) and tokenizer not in ('words','sentence') else tokenizer
+
+def _train_fusion(cat, recipe, s, overrides):
+    "Linear experts of poster and texts"
+    cat,start = cat.with_target(s['target']), time.perf_counter()
+    check_unseen(cat, s['weights'])
+    model = LinearFusion(s['modalities'], _text_model(s['tokenizer']), s['arch'], s['weights'], size=s['size'], precision=s['precision'],
+        thresholds=s['thresholds'], seed=s['seed']).fit(cat)
+    told = dict(recipe=recipe, modalities=','.join(model.modalities), text=model.text, **model.chosen, by=model.chosen_by,
+        catalog=cat.hash, **{k:s[k] for k in 'arch seed target precision thresholds'.split()},
+        experts=', '.join(f'{e.name} (C={e.C:g})' for e in model.parts))
+    model.run_info = RunInfo(recipe, {k:_word(v) for k,v in told.items()})
+    both = _judge(model, s['thresholds'], cat.ok)
+    alone = model.by_modality(cat.ok.where(split='valid')) if len(model.modalities)>1 else {}
+    said = [f'{k} alone {_score(_cross_fitted(v, s["thresholds"]) if model.multi else v)}' for k,v in alone.items()]
+    model.run_info.kept = '; '.join([f'The fusion: {_score(both)} on {len(both)} validation rows', *said]) + '.'
+    model.run_info.seconds = time.perf_counter()-start
+    print(model.run_info.kept)
+    return model
+
+# %% ../../nbs/64_train.recipes.ipynb #d31742e2
+def _network_learner(cat, recipe, s):
+    "Loaders and learner of a network of poster and texts"
+    data = {k:s[k] for k in data_settings if k not in ('size','method')} | {k:s[k] for k in ('size','method') if s[k] is not None}
+    dls = get_dls(cat, seed=s['seed'], **data | dict(tokenizer=_tokenizer(s['tokenizer'])))
+    kw = dict(loss_func=poster_loss(dls, s['label_smoothing'], s['balance'], s['loss']), opt_func=s['opt_func'], precision=s['precision'])
+    if recipe=='article2': return poster_plot_learner(dls, **kw)
+    return poster_text_learner(dls, recipe, s['arch'], s['weights'], freeze_bn=s['freeze_bn'], **kw)
+
+def _train_network(cat, recipe, s, overrides):
+    "A network of poster and texts: its head on encodings, then end to end, where validation rows show that to be better"
+    check_loss(s['loss'], multi := cat.with_target(s['target']).multi, s['balance'])
+    check_unseen(cat, s['weights'])
+    set_seed(s['seed'], reproducible=True)
+    start,learn,first = time.perf_counter(), _network_learner(cat, recipe, s), None
+    learn.run_info.recipe = recipe
+    learn.run_info.settings |= dict(recipe=recipe, modalities=','.join(learn.dls.modalities), **{k:_word(s[k]) for k in _told})
+    if s['freeze_epochs']:
+        learn.fit_encodings(s['freeze_epochs'], s['base_lr'], patience=s['patience'])
+        first = _judge(learn, s['thresholds'])
+        learn.run_info.seconds = time.perf_counter()-start
+        print(f'A head on encodings after {learn.run_info.seconds:.0f} s: {_score(first)} on {len(first)} validation rows.', flush=True)
+    fit = _schedule(learn, s | dict(freeze_epochs=0))
+    if s['epochs'] and first is not None: _keep_better(learn, first, fit, s['thresholds'], 'the head on encodings')
+    elif s['epochs']:
+        fit()
+        _judge(learn, s['thresholds'])
     if multi: learn.run_info.settings['thresholds'] = s['thresholds']
     return learn
