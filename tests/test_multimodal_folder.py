@@ -73,7 +73,8 @@ def test_a_fusion_says_the_same_after_loading(fusion, folder, cat):
 def test_either_is_enough(folder, cat):
     m,f = load_predictor(folder), cat.files[0]
     both,poster,text = m.predict(f, told['horror'][0]), m.predict(f), m.predict(texts=dict(overview=told['horror'][0]))
-    assert both['pred'][0]==text['pred'][0]=='horror' and len({both['horror'][0], poster['horror'][0], text['horror'][0]})==3
+    assert both['pred'][0]==text['pred'][0]=='horror'
+    assert len({float(m.predict_probs(*o)[0,0]) for o in ((f, told['horror'][0]), (f,), (None, told['horror'][0]))})==3
     mixed = m.predict([f,None], ['',told['horror'][0]])
     assert np.allclose(mixed['horror'], [poster['horror'][0],text['horror'][0]], atol=1e-4) and mixed['file'].tolist()==[str(f),'']
     for args,says in (((None,None), 'no films'), (([f,None],), 'neither a poster nor a text'), ((f,dict(plot='x')), "does not read 'plot'"), (([f,f],'x'), 'one of each')):
@@ -92,7 +93,7 @@ odd_fusions = dict(words=lambda c: c['fusion']['experts'][1]['tfidf'].update(wor
     kind=lambda c: c.update(kind='pickle'), format=lambda c: c.update(format=4), old=lambda c: c.update(format=2), none=lambda c: c.update(fusion=None), experts=lambda c: c['fusion'].update(experts=[{}]*9),
     arch=lambda c: c['fusion']['seen'][0].update(arch='vit_giant_patch14_224'), other=lambda c: c['fusion']['seen'][0].update(arch='resnet18'), no_body=lambda c: c['fusion'].update(seen=[]),
     vocab=lambda c: c.update(vocab=['a','b']), modalities=lambda c: c.update(modalities=['overview','poster']), size=lambda c: c['fusion']['seen'][0].update(size=[[10**6,10**6]]),
-    sentences=lambda c: c['fusion']['experts'][1].update(kind='sentences'), text=lambda c: c.update(text=3), poster=lambda c: c.pop('kind'), multi=lambda c: c.update(multi=True))
+    no_text=lambda c: c['fusion'].pop('text'), no_weights=lambda c: c['fusion'].pop('weights'), sentences=lambda c: c['fusion']['experts'][1].update(kind='sentences'), text=lambda c: c.update(text=3), poster=lambda c: c.pop('kind'), multi=lambda c: c.update(multi=True))
 
 @pytest.mark.parametrize('how', odd_fusions)
 def test_odd_fusions_are_refused(folder, how):

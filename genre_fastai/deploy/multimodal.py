@@ -105,7 +105,8 @@ def _is_tokenizer(v):
 def _is_fusion(v):
     "What `state` of a fusion gives, as far as its size goes; `LinearFusion.from_state` looks at the rest"
     experts = v.get('experts') if isinstance(v, dict) else None
-    if not isinstance(experts, list) or not 1<=len(experts)<=8 or not all(isinstance(o, dict) for o in experts): return False
+    if not isinstance(experts, list) or set('modalities text weights seen vocab multi'.split())-set(v): return False
+    if not 1<=len(experts)<=8 or not all(isinstance(o, dict) for o in experts): return False
     lists = [o['tfidf'].get(k) for o in experts if isinstance(o.get('tfidf'), dict) for k in ('words','pieces')]
     return all(is_entry_texts(o, 1, _most_words) for o in lists)
 
