@@ -33,13 +33,17 @@ from genre_fastai.features.extract import Features, extract_features
 from genre_fastai.features.probe import LinearProbe, cross_val_probs, feature_predictions
 from genre_fastai.features.mlp import FeatureMLP
 from genre_fastai.features.neighbors import build_index
+from genre_fastai.multimodal.fusion import LinearFusion
 from genre_fastai.train.optimizer import FusedAdam
 from genre_fastai.train.callbacks import BestWeightsCallback, FreezeBNStats, HistoryCallback
 from genre_fastai.train.learner import class_weights, poster_learner, poster_loss
+from genre_fastai.train.multimodal import poster_text_learner
 from genre_fastai.train.recipes import recipes, train
 from genre_fastai.train.pretrain import pretrain
 from genre_fastai.interpret.interpret import PosterInterpretation, show_rows
 import genre_fastai.interpret.gradcam, genre_fastai.interpret.labels # their methods
+from genre_fastai.interpret.words import explain_film
+from genre_fastai.interpret.modalities import disagreements, mask_predictions
 from genre_fastai.interpret.leakage import copy_rows, leakage_curve, plot_leakage
 from genre_fastai.clean.decisions import CleaningSession, replay
 from genre_fastai.clean.issues import apply_rule, auto_clean, find_issues, find_label_issues

@@ -1,5 +1,6 @@
 "Results as markdown, for the README and the lessons: `from tables import results_markdown` with tools/ on the path"
 from genre_fastai.course.genres import genres_table
+from genre_fastai.course.multimodal import multimodal_table
 from genre_fastai.course.benchmark import findings, named, results_table, set_name, several_sizes
 
 def _markdown(head, lines): return '\n'.join('| '+' | '.join(map(str, o))+' |' for o in [head, ['---']*len(head), *lines])
@@ -60,3 +61,10 @@ def features_markdown(out='results'):
         clean = f", clean {r['accuracy_clean']:.3f}" if 'accuracy_clean' in r and r['accuracy_clean']==r['accuracy_clean'] else ''
         return f"{r['accuracy']:.3f} ± {r['half']:.3f}{clean}"
     return _markdown(['', *map(set_name, data)], [[e, *[cell(e, d) for d in data]] for e in dict.fromkeys(df['entry'])])
+
+def multimodal_markdown(out='results'):
+    "Poster and overview: a line an entry, the best answer without a look at the film first"
+    num = lambda v: '' if v!=v else f'{v:.3f}'
+    lines = [[r.entry, num(r.auc)+('' if r.half!=r.half else f' ± {r.half:.3f}'), num(r.f1), num(r.f1_half), f'{num(r.macro_f1)} / {num(r.macro_f1_each)}'.removesuffix(' / '), num(r.hamming_half),
+        '' if r.runs!=r.runs else int(r.runs), '' if r.cpu!=r.cpu else f'{r.cpu:.0f}'] for r in multimodal_table(out).itertuples()]
+    return _markdown(['', 'macro AUC', 'samples F1', 'at .5', 'macro F1: one threshold / one a genre', 'Hamming at .5', 'runs', 'CPU s'], lines)

@@ -40,14 +40,15 @@ linear = { # modalities that the model has, those that are asked, and what else 
 # %% ../../nbs/94_course.multimodal.ipynb #62c0a0b0
 _fine = dict(epochs=2, lr=3e-5, lr_mult=1.)
 networks = { # recipe and settings of `train`; those on encodings that are computed once, and those that are trained end to end
+    'poster alone, network': dict(recipe='late', modalities='poster'),
+    'overview alone, network': dict(recipe='late', modalities='overview'),
     'poster and overview, late fusion': dict(recipe='late'),
     'poster and overview, concatenation': dict(recipe='concat'),
     'poster and overview, gated unit': dict(recipe='gated'),
     'poster and overview, gated unit, larger encoder': dict(recipe='gated', tokenizer='large')}
 end_to_end = {
     'article 2: CNN and LSTM': dict(recipe='article2'),
-    'article 2, poster alone': dict(recipe='article2', modalities='poster'),
-    'article 2, overview alone': dict(recipe='article2', modalities='overview'),
+    'overview alone, two LSTMs': dict(recipe='late', modalities='overview', tokenizer='words'),
     'poster and overview, gated unit, trained end to end': dict(recipe='gated', **_fine)}
 
 # %% ../../nbs/94_course.multimodal.ipynb #f8adca3b

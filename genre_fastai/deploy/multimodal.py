@@ -257,6 +257,9 @@ def _fusion_config(fusion, thresh, extra):
     c,run = fusion.state()[1], fusion.run_info or RunInfo(seconds=fusion.seconds, settings=dict(catalog=fusion.catalog))
     thresh = fusion.thresh if thresh is None else thresh
     text = _sentences(c)
+    if text and text not in text_models:
+        raise GenreError('A model folder names the sentence model that it needs, and a folder of your own has no name elsewhere. '
+            f'Train with one of {", ".join(text_models)}, or with text=None.')
     text = text and dict(model=text, sha256=text_model_spec(text)['sha256'])
     return dict(format=3, kind='fusion', modalities=list(fusion.modalities), text=text,
         device=default_device().type, **model_story(run, fusion.vocab, fusion.multi, thresh), **extra, fusion=c)
@@ -271,8 +274,9 @@ def _check_sentences(config, path):
     "Is the sentence model that a fusion needs installed, and the same?"
     if not (text := config['text']): return
     name = text['model']
-    if not has_text(name): raise GenreError(f'{path} reads texts by the sentence model {name}, which is not installed. Get it by: '
-        + text_models.get(name, text_models['all-MiniLM-L6-v2'])['get'])
+    if not has_text(name):
+        raise GenreError(f'{path} reads texts by the sentence model {name}, which is not installed. '
+            f'Get it by: {text_models[name]["get"]}')
     if text_model_spec(name)['sha256']!=text['sha256']:
         raise GenreError(f'{path} was made with another version of the sentence model {name} than the one here (their SHA-256 differ). '
             'Install that version, or train again.')
@@ -302,14 +306,15 @@ def _build_fusion(nets, state, config):
 
 # %% ../../nbs/84_deploy.multimodal.ipynb #00a134dd
 FilmKind = namedtuple('FilmKind', 'entries check build')
-_is_model = lambda v: v is None or isinstance(v, dict) and is_entry_text(v.get('model')) and is_entry_text(v.get('sha256'), 64)
+def _is_model(v):
+    return v is None or isinstance(v, dict) and v.get('model') in list(text_models) and is_entry_text(v.get('sha256'), 64)
 _film_entries = dict(
     format=(lambda v: type(v) is int and v==3, '3'), **shared_entries,
     modalities=(_is_modalities, 'the poster and names of columns of texts'))
 film_kinds = dict(
     poster_text=FilmKind(_film_entries | dict(network=(_is_network, 'what builds a network'),
         tokenizer=(_is_tokenizer, f'a tokenizer with at most {_most_words:,} words')), _check_network, _build_network),
-    fusion=FilmKind(_film_entries | dict(text=(_is_model, 'the sentence model and its SHA-256'),
+    fusion=FilmKind(_film_entries | dict(text=(_is_model, f'a sentence model and its SHA-256; known are {", ".join(text_models)}'),
         fusion=(_is_fusion, f'a fusion of experts with at most {_most_words:,} words each')), _check_fusion, _build_fusion))
 
 def film_kind(
