@@ -425,7 +425,9 @@ def _show_scores(model, cat, split, as_json=False, whole=None):
         from genre_fastai.deploy.folder import load_predictor
         from genre_fastai.interpret.interpret import PosterInterpretation
     from genre_fastai.figure import text_table
-    preds = load_predictor(model).predictions(cat)
+    predictor = load_predictor(model)
+    if 'poster' in predictor.modalities: cat.check_files()
+    preds = predictor.predictions(cat)
     if cat.multi: return _show_labels(preds, cat if whole is None else whole, split, as_json)
     interp = PosterInterpretation(preds)
     scores,matrix = interp.scores(), interp.confusion_matrix()
@@ -587,9 +589,28 @@ def evaluate(
     "Evaluate a model on a split. Scores have intervals, and stand beside baselines."
     from genre_fastai.catalog.core import read_catalog
     whole = read_catalog(csv, path)
-    cat = _rows_of_split(whole, csv, split)
+    _show_scores(model, _rows_of_split(whole, csv, split), split, as_json, whole)
+
+# %% ../nbs/95_cli.ipynb #d3f37df5
+def _check_page_out(name, p):
+    check_out(name, p)
+    if p.suffix!='.html': raise GenreError(f'{name}: {p} is to be a page. End its name with .html.')
+
+@_command()
+def interpret(
+    model:ModelArg, csv:path_argument('A catalog (csv)', check_in, metavar='CATALOG'),
+    out:path_option('Page to write (.html)', check=_check_page_out), path:PathOption=None,
+    split:option(str, 'Which rows: train, valid, test, or all', callback=_split)='test',
+):
+    "Write a page about a model's answers. It has scores, confusions or thresholds, and top losses."
+    from genre_fastai.catalog.core import read_catalog
+    cat = _rows_of_split(read_catalog(csv, path), csv, split)
     cat.check_files()
-    _show_scores(model, cat, split, as_json, whole)
+    with large_import():
+        from genre_fastai.deploy.folder import load_predictor
+        from genre_fastai.interpret.report import interpretation_report
+    report = interpretation_report(load_predictor(model).predictions(cat), f'{Path(model).name}: {split} rows')
+    print(f'{len(cat)} {split} rows in {report.save(out)}')
 
 # %% ../nbs/95_cli.ipynb #1367d82d
 def _pictures(paths):
@@ -619,8 +640,9 @@ def _top(res, vocab, k=3):
     from genre_fastai.multilabel import top_labels
     probs = res[list(res)[-len(vocab):]].to_numpy()
     best = [sorted((-p,v) for p,v,on in zip(row, vocab, ons) if on) for row,ons in zip(probs, top_labels(probs, k))]
-    said = [', '.join(f'{v} {-p:.2f}' for p,v in o) for o in best]
-    pred = [o.replace('|', ', ') or 'none' for o in res['pred']]
+    none = [p!=p for p in probs[:,0]] # nan: nothing could be said
+    said = ['' if n else ', '.join(f'{v} {-p:.2f}' for p,v in o) for o,n in zip(best, none)]
+    pred = [o.replace('|', ', ') or ('not predicted' if n else 'none') for o,n in zip(res['pred'], none)]
     return pd.DataFrame({'file':res['file'], 'pred':pred, f'top {min(k, len(vocab))}':said})
 
 # %% ../nbs/95_cli.ipynb #3fffae8a
@@ -659,6 +681,8 @@ def _read_films(films, path, predictor):
     df,sees,reads = read_table(films), 'poster' in predictor.modalities, [o for o in predictor.modalities if o!='poster']
     if not set(df) & {*reads, *['file']*sees}:
         raise GenreError(f'--films: {films} has none of the columns {", ".join(["file"]*sees+reads)}, which this model looks at.')
+    if not len(df): raise GenreError(f'--films: {films} has no rows.')
+    if gone := [o for o in reads if o not in df]: warnings.warn(f'{films} has no column {", ".join(gone)}: films are predicted without it.')
     files = [safe_path(path or films.parent, o) if sees and o.strip() else None for o in df.get('file', ['']*len(df))]
     texts = {k:df[k].tolist() if k in df else ['']*len(df) for k in reads}
     told = [f is not None or any(texts[k][i].strip() for k in reads) for i,f in enumerate(files)]
@@ -673,7 +697,7 @@ def _predict_films(films, path, predictor):
         try: res = predictor.predict(*(o if any(map(bool, o)) else None for o in args))
         except BadFiles as e: bad |= {i:f'{files[i]}: {e.bad[files[i]]}' for i in good if files[i] in e.bad}
         else: break
-    else: raise GenreError(f'None of the {len(df)} rows of {films} can be predicted. Row 1: {bad.get(0, "no rows")}.')
+    else: raise GenreError(f'None of the {len(df)} rows of {films} can be predicted. Row 1: {bad[0]}.')
     own = df.drop(columns='pred', errors='ignore')
     res = res.drop(columns='file').set_axis(['pred', *prediction_columns(predictor.vocab, (*own,'pred'))], axis=1)
     return own.join(res.set_axis(good)).fillna({'pred':''}), bad
@@ -706,7 +730,7 @@ def predict(
     res,bad = _predict_films(films, path, predictor)
     _show_predictions(res if csv else _brief(res, predictor), predictor, csv, 'film')
     if bad: raise GenreError(f'{len(bad)} of {len(res)} films are not predicted: '
-        + '; '.join(f'row {i+1}: {why}' for i,why in [*bad.items()][:5]) + '.')
+        + '; '.join(f'row {i+1}: {why}' for i,why in sorted(bad.items())[:5]) + '.')
 
 # %% ../nbs/95_cli.ipynb #d5202d4c
 def _check_grid(name, p):

@@ -6,9 +6,9 @@ Docs: https://genre-fastai.github.io/genre_fastai/core.html.md"""
 
 # %% auto #0
 __all__ = ['printable', 'GenreError', 'atomic_write', 'sha256_file', 'short_hash', 'well_formed', 'json_line', 'close_tail',
-           'nests', 'json_lines', 'is_whole', 'stays_inside', 'safe_path', 'is_device', 'safe_paths', 'is_missing',
-           'as_text', 'as_texts', 'escape_cell', 'unescape_cell', 'csv_text', 'read_text', 'read_table', 'keep_memory',
-           'large_import', 'posters_path']
+           'nests', 'json_lines', 'is_whole', 'is_entry_text', 'is_entry_texts', 'stays_inside', 'safe_path',
+           'is_device', 'safe_paths', 'is_missing', 'as_text', 'as_texts', 'escape_cell', 'unescape_cell', 'csv_text',
+           'read_text', 'read_table', 'keep_memory', 'large_import', 'posters_path']
 
 # %% ../nbs/00_core.ipynb #909ba3f4
 import atexit, contextlib, csv, ctypes, functools, gc, hashlib, io, json, numbers, os, re, secrets, socket, sys, time, warnings
@@ -187,6 +187,23 @@ def is_whole(
 )->bool:
     "Is this a whole number of a range?"
     return isinstance(v, numbers.Integral) and not isinstance(v, bool) and low<=v<=high
+
+# %% ../nbs/00_core.ipynb #cbdb1af1
+def is_entry_text(
+    v, # Any value
+    most=1000, # Characters
+)->bool:
+    "Is this a text, neither empty nor long?"
+    return isinstance(v, str) and 0<len(v)<=most and not any('\ud800'<=c<='\udfff' for c in v)
+
+def is_entry_texts(
+    v, # Any value
+    low, # Texts at least
+    high, # Texts at most
+    most=1000, # Characters of each
+)->bool:
+    "Is this a list of different texts?"
+    return isinstance(v, list) and low<=len(v)<=high and all(is_entry_text(o, most) for o in v) and len(set(v))==len(v)
 
 # %% ../nbs/00_core.ipynb #9c6d25db
 def stays_inside(

@@ -101,7 +101,10 @@ def test_one_display_of_a_film(poster):
     assert row['title']==pytest.approx(sigmoid(-1), abs=1e-3) and row['together']>row['overview']>row['poster']
     for film in (dict(file=poster), dict(text='ghost'), {}):
         shown = explain_film(Fake(), **film)
-        assert shown._repr_html_() and ('There is no poster' in shown.notes[0] if 'file' not in film else not shown.notes)
+        gone = {'poster':'file' not in film, 'text':'text' not in film} # what is not there is said, and has no bars
+        assert shown._repr_html_() and shown.notes==[f'There is no {k} that could have spoken.' for k in ('text','poster') if gone[k]]
+        assert [*shown.alone]==['class', *['poster']*(not gone['poster']), *['overview']*(not gone['text']), 'together'] and len(repr(shown))<100
+    with pytest.raises(GenreError, match='One film is explained'): explain_film(Fake(), [poster])
     page = Report('r').add('why', why).save(poster.parent/'r.html').read_text()
     assert page.count('data:image/')==1 and 'A <span' in page
 
@@ -186,6 +189,7 @@ def test_only_sure_opinions_disagree():
     turned = Predictions(q.cat[[3,1,0,2]], q.probs[[3,1,0,2]][:,::-1], ['war','horror'])
     pd.testing.assert_frame_equal(disagreements(p, turned), df)
     assert disagreements(p, q, sure=.5)['file'].tolist()==['0.jpg','1.jpg']
+    with pytest.raises(GenreError, match='Two opinions are compared'): disagreements(p, p.cat)
     by = disagreements(p, q, by='loss')
     assert by['file'][0]=='0.jpg' and len(by)==4 and (by['loss_poster']-by['loss_text']).abs().is_monotonic_decreasing
 

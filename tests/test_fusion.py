@@ -138,3 +138,16 @@ def test_the_recipe(cat):
     assert len(set(run.thresh))>1 and 'poster alone' in run.kept and run.settings['modalities']=='poster,overview' and run.valid['f1']>.5
     with pytest.raises(GenreError, match='posters alone'): train(cat, 'probe', modalities='overview')
     with pytest.raises(GenreError, match='no setting of the recipe'): train(cat, 'fusion', preset='article1')
+
+def test_explaining_a_film_fills_no_cache(cat, fusion):
+    from genre_fastai.interpret.words import explain_film
+    from genre_fastai.store import cache_folder
+    fusion.predictions(cat[:3])
+    kept = lambda: {p: p.stat().st_size for p in cache_folder().rglob('*') if p.is_file()}
+    before = kept()
+    assert explain_film(fusion, cat.files[0], cat.df['overview'][0]).patches.maps.any()
+    assert before and kept()==before # no variant of the poster or the text is kept
+
+def test_validation_rows_may_lack_the_text(cat):
+    lacks = cat.assign(overview=cat.df['overview'].mask(cat.df['split']=='valid', ''))
+    assert LinearFusion('overview', None, folds=2, own=(.1,), cross=(0,)).fit(lacks).parts[0].C==1

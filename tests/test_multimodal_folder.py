@@ -159,7 +159,8 @@ def test_a_network_says_the_same_after_loading(cat, tmp_path, modalities, kw):
 
 odd_networks = dict(words=lambda c: c['tokenizer'].update(words=many), vocab_size=lambda c: c['network'].update(vocab_size=10**6), vectors=lambda c: c['network'].update(vectors=10**9), net=lambda c: c.update(network=[]),
     no_words=lambda c: c.update(tokenizer=None), no_text=lambda c: c.update(modalities=['poster']), no_poster=lambda c: c.update(modalities=['overview']), size=lambda c: c.update(size=[4,4]),
-    sentence=lambda c: c.update(tokenizer=dict(kind='sentence', model='/etc', length=9, pieces='0')), deep=lambda c: c.update(modalities=[['poster']]))
+    sentence=lambda c: c.update(tokenizer=dict(kind='sentence', model='/etc', length=9, pieces='0')), deep=lambda c: c.update(modalities=[['poster']]),
+    answer=lambda c: c.update(modalities=['poster','labels']))
 
 @pytest.mark.parametrize('how', odd_networks)
 def test_odd_networks_are_refused(cat, tmp_path, how, cached={}):
@@ -212,7 +213,7 @@ def test_a_table_of_films_loses_no_row(folder, cat, tmp_path, monkeypatch):
     (cat.path/'bad.png').write_bytes(b'no picture')
     pd.DataFrame(dict(id=[1,2,3,4,5], file=['0.png','','bad.png','','1.png'], overview=['', told['romance'][1], 'x', ' ', told['romance'][0]], pred='old')).to_csv('f.csv', index=False)
     said = run(f'predict {folder} --films f.csv --csv out.csv --path {cat.path}', 2)
-    assert '2 of 5 films are not predicted: row 4: nothing' in said and 'bad.png: ' in said
+    assert '2 of 5 films are not predicted: row 3: ' in said and 'bad.png: ' in said and 'row 4: nothing' in said # in their order
     out = pd.read_csv('out.csv', keep_default_na=False)
     assert list(out)==['id','file','overview','pred','horror','romance'] and out['id'].tolist()==[1,2,3,4,5]
     assert [bool(o) for o in out['pred']]==[True,True,False,False,True] and out['pred'][1]=='romance' and out['horror'][2]==''
@@ -221,6 +222,25 @@ def test_a_table_of_films_loses_no_row(folder, cat, tmp_path, monkeypatch):
     pd.DataFrame(dict(plot=['x'])).to_csv('none.csv', index=False)
     assert 'none of the columns file, overview' in run(f'predict {folder} --films none.csv', 2)
     assert 'a way back' in run(f'predict {folder} --films f.csv --csv f.csv', 2)
+    pd.DataFrame(dict(file=['0.png'], plot=['x'])).to_csv('other.csv', index=False) # the overviews stand under another name
+    with pytest.warns(UserWarning, match='other.csv has no column overview'): run(f'predict {folder} --films other.csv --path {cat.path}')
+    Path('empty.csv').write_text('file,overview\n')
+    assert 'empty.csv has no rows' in run(f'predict {folder} --films empty.csv', 2)
+
+def test_a_film_of_which_nothing_is_said_has_no_genres():
+    from genre_fastai.cli import _top
+    res = pd.DataFrame(dict(file=['a','b','c'], pred=['x|y','',''], x=[.9,.1,np.nan], y=[.8,.2,np.nan]))
+    t = _top(res, ['x','y'])
+    assert t['pred'].tolist()==['x, y','none','not predicted'] and t['top 2'].tolist()==['x 0.90, y 0.80','y 0.20, x 0.10','']
+
+def test_a_model_of_texts_is_evaluated_without_posters(cat, tmp_path, no_sentences):
+    m = save_predictor(LinearFusion('overview', text=None).fit(cat), tmp_path/'m')
+    cat.save(tmp_path/'cat.csv') # no poster lies there
+    assert 'accuracy' in run(f'evaluate {m} {tmp_path}/cat.csv')
+
+def test_a_fusion_predicts_as_its_folder(fusion, saved, cat):
+    for args in ((cat.files[0],), (None,told['romance'][0]), (cat.files[0],dict(overview=told['horror'][0]))):
+        pd.testing.assert_frame_equal(fusion.predict(*args), load_predictor(saved).predict(*args))
 
 def test_a_model_of_posters_takes_no_text(cat, tmp_path, monkeypatch):
     from fuzz.model_folders import small_model

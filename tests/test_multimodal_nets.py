@@ -260,6 +260,13 @@ def test_a_tuned_encoder_takes_nothing_from_the_cache(films, folder, monkeypatch
     poster,text = learn.encodings(learn.dls.valid)
     assert torch.equal(poster, first[0]) and not torch.allclose(text, first[1], atol=1e-3)
 
+def test_rates_are_found_and_strange_rows_refused(films):
+    learn = learner(films).freeze_modality('poster')
+    with learn.no_bar(), learn.no_logging(): learn.fit_encodings(1, 'find')
+    assert len(learn.run_info.history)==1
+    other = films[:4].assign(id=[f'other {i}' for i in range(4)])
+    with pytest.raises(GenreError, match='other 0'): learn.encodings(learn.dls.test_dl(other))
+
 def test_best_epoch_is_kept_and_patience_ends_it(films, capsys):
     learn = learner(films, 'concat', dropout=0.)
     learn.freeze_modality('poster', 'text')
@@ -276,6 +283,8 @@ def test_article2_and_losses_of_several_labels(films, loss):
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, 1e-3)
     h = learn.run_info.history[-1]
     assert np.isfinite(h['valid_loss']) and {'f1','auc'}<=set(h) and learn.run_info.settings['clip']==5
+    for odd in (('0.png','a text'), dict(plot='ghost house')): # nothing of it would be looked at
+        with pytest.raises(GenreError, match='A film is told by file and overview'): learn.predict(odd)
     label,mask,probs = learn.predict(dict(overview='ghost house'))
     assert len(mask)==len(probs)==len(dls.vocab) and [v for v,o in zip(dls.vocab, mask) if o]==list(label)
 

@@ -168,12 +168,17 @@ def test_what_is_missing_is_masked(cat):
     with pytest.raises(GenreError, match='is no modality'): get_dls(cat, modalities='poster,label')
 
 def test_what_is_shown(cat, capsys):
+    from genre_fastai.vision import data as vision_data
     dls = get_dls(cat, modalities='poster,overview', tokenizer=words(), size=(48,32), bs=16, batch_tfms=[], seed=1)
     train = dls.train.new(shuffle=False, drop_last=False)
     train.show_batch(max_n=4, film=True)
     said = [' '.join(o.get_text().split()) for ax in plt.gcf().axes for o in ax.texts]
     titles = [ax.get_title() for ax in plt.gcf().axes]
     assert titles[1]=='romance\nFilm 1 (1980)' and said[0]=='a ghost haunts the old house of a vampire .' and '(no poster)' in said
+    wide,high = plt.gcf().get_size_inches()
+    many = [(*o[:2], ['Science Fiction']*9) for o in train._pre_show_batch(train.one_batch(), max_n=4)[2]]
+    vision_data._show_texts(many, [(['Documentary']*9,)]*4) # long labels get the height that they need
+    assert plt.gcf().get_size_inches()[1] > high+.3
     dls.show_batch(max_n=2, unique=True)
     assert len({ax.get_title() for ax in plt.gcf().axes})==1 and 'get_idxs' not in dls.train.__dict__
     plt.close('all')
@@ -266,31 +271,36 @@ def movies_metadata(paths):
             spoken_languages="[{'iso_639_1': 'en', 'name': 'English'}]", status='Released', tagline='', title=f'Film {i}', video='False', vote_average='7.7', vote_count='5415')
 
 def test_kaggles_table_to_two_modalities(tmp_path, monkeypatch, capsys):
-    "`urls kaggle`, `download`, `catalog --keep-films overview`, and loaders of poster and overview"
+    "`urls kaggle`, `download`, `catalog --keep-films overview`, loaders of poster and overview, and `train --modalities`"
+    from genre_fastai.multimodal import fusion
+    monkeypatch.setattr(fusion, 'has_text', lambda *_: False) # words alone: quick
     monkeypatch.chdir(tmp_path)
-    for i in range(18): picture(tmp_path/f'site/{i}.jpg', i, (182,268))
-    served = Catalog(dict(file=[f'{i}.jpg' for i in range(18)], label='x', title='', year='', fault='', url_path=[f'/p{i}.jpg' for i in range(18)]), tmp_path/'site')
-    paths = [f'/p{i}.jpg' if i not in (4,10) else f'/gone{i}.jpg' for i in range(18)] # 10 has no overview either
+    for i in range(30): picture(tmp_path/f'site/{i}.jpg', i, (182,268))
+    served = Catalog(dict(file=[f'{i}.jpg' for i in range(30)], label='x', title='', year='', fault='', url_path=[f'/p{i}.jpg' for i in range(30)]), tmp_path/'site')
+    paths = [f'/p{i}.jpg' if i not in (4,10) else f'/gone{i}.jpg' for i in range(30)] # 10 has no overview either
     pd.DataFrame(movies_metadata(paths)).to_csv('movies_metadata.csv', index=False)
     assert run('urls', 'kaggle', 'movies_metadata.csv', '--out', 'list.csv')==0, capsys.readouterr().err
     listed = Path('list.csv').read_text()
-    assert listed.count('https://image.tmdb.org/t/p/w342/')==18
+    assert listed.count('https://image.tmdb.org/t/p/w342/')==30
     with SampleSite(served) as site:
         Path('list.csv').write_text(listed.replace('https://image.tmdb.org/t/p/w342', site.url))
         assert run('download', 'list.csv', '--dest', 'p', '--allow-private')==0, capsys.readouterr().err
-    assert run('catalog', 'p/journal.jsonl', '--out', 'p/bare.csv')==0 and len(read_catalog('p/bare.csv').ok)==16
+    assert run('catalog', 'p/journal.jsonl', '--out', 'p/bare.csv')==0 and len(read_catalog('p/bare.csv').ok)==28
     assert run('catalog', 'p/journal.jsonl', '--out', 'p/c.csv', '--keep-films', 'overview')==0, capsys.readouterr().err
     cat = read_catalog('p/c.csv')
     row = {r['imdb_id']: r for _,r in cat.df.iterrows()}
-    assert row['tt0114709']['overview']=='Plot 0, with "quotes", and a second line.' and row['tt0114709']['title']=='Film 0' and len(cat)==18
+    assert row['tt0114709']['overview']=='Plot 0, with "quotes", and a second line.' and row['tt0114709']['title']=='Film 0' and len(cat)==30
     assert row['tt0114713']['status']=='ok' and row['tt0114713']['file']==blank_name and row['tt0114713']['reason'].startswith('no poster: ')
-    assert row['tt0114719']['status']=='failed' and row['tt0114712']['status']=='ok' and row['tt0114712']['overview']=='' and len(cat.ok)==17
+    assert row['tt0114719']['status']=='failed' and row['tt0114712']['status']=='ok' and row['tt0114712']['overview']=='' and len(cat.ok)==29
     assert cat.multi and set(cat.classes)=={'Horror','Romance','Comedy'}
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # so few films
         dls = get_dls(cat, modalities='poster,overview', tokenizer=words(), size=(48,32))
     x,t = (torch.cat(o) for o in list(zip(*dls.test_dl(cat.ok, with_labels=True)))[:2])
-    assert (~poster_mask(x)).sum()==1 and (~text_mask(t)).sum()==int((cat.ok.df['overview']=='').sum())==2
+    assert (~poster_mask(x)).sum()==1 and (~text_mask(t)).sum()==int((cat.ok.df['overview']=='').sum())==3
+    assert run('train', 'p/c.csv', '--modalities', 'poster,overview', '--out', 'm', '--no-evaluate')==0, capsys.readouterr().err
+    capsys.readouterr()
+    assert run('predict', 'm', 'p/'+row['tt0114709']['file'], '--overview', row['tt0114709']['overview'])==0 and 'Horror' in capsys.readouterr().out
     assert run('catalog', 'p/journal.jsonl', '--out', 'p/d.csv', '--keep-films', 'plot')!=0 and "no column 'plot'" in capsys.readouterr().err
 
 def test_views_and_loading_processes(cat, tmp_path):

@@ -39,11 +39,19 @@ def _pair_rows(cat):
     return [] if pairs is None else list(zip(cat.rows_of(pairs['id_a']), cat.rows_of(pairs['id_b'])))
 
 # %% ../../nbs/14_catalog.splits.ipynb #7957927c
+def _long_texts(texts, least=60, most=5):
+    "Texts of at least `least` letters in lower case with single blanks, '' for others and for those of more than `most` rows"
+    texts = texts.str.lower().str.split().str.join(' ')
+    return texts.where((texts.str.len()>=least) & (texts.map(texts.value_counts())<=most), '')
+
+_linking = 'sha256','file','overview'
+
 def _films(df, by):
     "The table, in whose columns `by` a word for unknown names no film; nor does the picture that films without a poster share"
     if 'file' in df and (blank := is_blank(df['file'])).any(): df = df.assign(file=df['file'].mask(blank, df['id']))
     names = lambda col: col.map({v: '' if is_unknown(v, film=True) else v for v in col.unique()})
-    return df.assign(**{c: names(df[c]) for c in by if c in df})
+    df = df.assign(**{c: names(df[c]) for c in by if c in df})
+    return df.assign(overview=_long_texts(df['overview'])) if 'overview' in df else df
 
 def _same(values):
     "Pairs of neighbours with the same non-empty value"
@@ -53,15 +61,16 @@ def _same(values):
         if v: last[v] = i
     return res
 
+# %% ../../nbs/14_catalog.splits.ipynb #b4c58d64
 @patch
 def add_groups(self:Catalog,
     pairs=None, # What `find_duplicates` found; `cat.pairs` if None
     by=film_columns, # Columns that name the film; those that the catalog lacks are passed over
 )->Catalog: # With a `group` in every row
-    "Put every row into a group: same film, same bytes, or linked by a pair"
+    "Put every row into a group: same film, same bytes, same long overview, or linked by a pair"
     cat = _knowing(self, pairs)
     df = _films(cat.df, by)
-    chain = linked(len(df), [p for c in dict.fromkeys([*by, 'sha256', 'file']) if c in df for p in _same(df[c])] + _pair_rows(cat))
+    chain = linked(len(df), [p for c in dict.fromkeys([*by, *_linking]) if c in df for p in _same(df[c])] + _pair_rows(cat))
     group = pd.Series('', df.index)
     for c in [*by, 'file', 'url']: # the first of these that names anything in a chain gives the group its name
         if c not in df: continue
@@ -301,7 +310,7 @@ def leaks(self:Catalog, # With a `split`
     if 'split' not in self.df: raise GenreError('This catalog has no `split`, so nothing can be said about leaks. Call `split` first.')
     cat = _knowing(self, pairs)
     df,split = _films(cat.df, by), cat.df['split'].where(cat.df['status']=='ok', '').tolist()
-    links = [(a, b, c) for c in dict.fromkeys([*by, 'sha256', 'file']) if c in df for a,b in _across(df[c], split)]
+    links = [(a, b, c) for c in dict.fromkeys([*by, *_linking]) if c in df for a,b in _across(df[c], split)]
     if cat.pairs is not None: links += [(a, b, f'{k} copy') for (a,b),k in zip(_pair_rows(cat), cat.pairs['kind'])]
     across = [(a, b, k) for a,b,k in links if split[a] and split[b] and split[a]!=split[b]]
     res = [(*(cat.df[c].iat[i] for c in ('id','file','split') for i in (a,b)), k) for a,b,k in across]

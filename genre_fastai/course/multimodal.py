@@ -18,6 +18,7 @@ from ..experiments import *
 from ..metrics import mean_interval
 from ..catalog.core import *
 from ..predictions import *
+from ..thresholds import *
 from ..multimodal.fusion import LinearFusion
 from .benchmark import measured
 from .genres import *
@@ -26,8 +27,10 @@ from .genres import *
 both = 'poster','overview'
 all_three = 'poster','title','overview'
 
-linear = { # modalities that the model has, those that are asked, and what else it is made with
+linear = { # modalities that the model has, the modality or expert that is asked, and what else it is made with
     'poster alone, linear': (both, 'poster', {}),
+    'overview alone, TF-IDF': (both, 'overview words', {}),
+    'overview alone, sentence encoder': (both, 'overview sentences', {}),
     'overview alone, linear': (both, 'overview', {}),
     'poster and overview, linear': (both, None, {}),
     'poster, title and overview, linear': (all_three, None, {}),
@@ -77,7 +80,8 @@ def __call__(self:Trained, name, cat, rows, seed):
     if (kw := self.settings(kw)) is None: return None
     if modalities:
         model,cpu = self.fusion(cat, modalities, kw, seed)
-        return (model.by_modality(rows)[asked] if asked else model.predictions(rows)), cpu
+        if not asked: return model.predictions(rows), cpu
+        return (model.by_modality if asked in modalities else model.experts)(rows)[asked], cpu
     from genre_fastai.train.recipes import train
     start = time.process_time()
     learn = train(cat, seed=seed, cache_pixels=name in end_to_end or None, **kw)
@@ -131,6 +135,11 @@ def multimodal_table(
     return pd.DataFrame(rows)
 
 # %% ../../nbs/94_course.multimodal.ipynb #0c540b20
+def _tested(preds):
+    "The test rows, at thresholds that are these predictions' own, from the validation rows"
+    valid,test = (preds.of(preds.cat.where(split=o)) for o in ('valid','test'))
+    return test.with_thresh(fit_thresholds(valid, 'one')) if preds.cat.multi else test
+
 def fusion_gain(
     posters, # Folder of `posters_overviews.csv`, or one csv with texts
     metrics=('auc','f1'), # Scores of `label_scores`
@@ -141,7 +150,7 @@ def fusion_gain(
     rows = []
     for cat in genre_catalogs(posters).values():
         cat = thinned(cat, seed)
-        model,test = LinearFusion(both, seed=seed, **kwargs).fit(cat), cat.where(split='test')
-        fused,alone = model.predictions(test),model.by_modality(test)
-        rows += [dict(alone=m, **bootstrap_difference(p, fused, metric=k)) for m,p in alone.items() for k in metrics]
+        model,asked = LinearFusion(both, seed=seed, **kwargs).fit(cat), cat.where(split=['valid','test'])
+        fused,alone = _tested(model.predictions(asked)), model.by_modality(asked)
+        rows += [dict(alone=m, **bootstrap_difference(_tested(p), fused, metric=k)) for m,p in alone.items() for k in metrics]
     return pd.DataFrame(rows)

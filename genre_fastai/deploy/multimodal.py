@@ -110,7 +110,11 @@ def _is_fusion(v):
     lists = [o['tfidf'].get(k) for o in experts if isinstance(o.get('tfidf'), dict) for k in ('words','pieces')]
     return all(is_entry_texts(o, 1, _most_words) for o in lists)
 
-def _is_modalities(v): return is_entry_texts(v, 1, 8, 200) and 'poster' not in v[1:]
+def _is_modalities(v):
+    "Names that `parse_modalities` would give: no column that tells the answer, such as `labels`"
+    if not is_entry_texts(v, 1, 8, 200): return False
+    try: return parse_modalities(v)==tuple(v)
+    except GenreError: return False
 
 # %% ../../nbs/84_deploy.multimodal.ipynb #854cc013
 class FilmPredictor(SavedModel):
@@ -288,7 +292,8 @@ def _check_fusion(config, f):
     same = same and isinstance(seen, list)
     if not same or [k for k in f.shapes if not k.startswith(('fusion.', *(f'body.{i}.' for i in range(len(seen)))))]:
         raise GenreError(f'{f.path} is not the fusion that its config describes. Copy the folder again, or save the model again.')
-    nets = shaped(lambda: fusion_networks(c), 'its body', f)
+    arch = next((str(o.get('arch')) for o in seen if isinstance(o, dict)), 'its body')
+    nets = shaped(lambda: fusion_networks(c), arch, f)
     for i,net in enumerate(nets): check_same(net.model.state_dict(), _part(f, f'body.{i}.'))
     _check_sentences(config, f.path)
     return nets
@@ -303,6 +308,14 @@ def _build_fusion(nets, state, config):
     fusion = LinearFusion.from_state(arrays, config['fusion'], body=nets or None)
     fusion.thresh = .5 if config['thresh'] is None else config['thresh']
     return FusionPredictor(fusion, config)
+
+@patch
+def predict(self:LinearFusion,
+    files=None, # One image file, or several; None where a film has no poster
+    texts=None, # One text, several, or a dict of column -> those
+)->pd.DataFrame: # file, pred, and a probability for each class
+    "Predict films that are in no catalog, as its saved model does"
+    return FusionPredictor(self, _fusion_config(self, None, {})).predict(files, texts)
 
 # %% ../../nbs/84_deploy.multimodal.ipynb #00a134dd
 FilmKind = namedtuple('FilmKind', 'entries check build')
@@ -362,7 +375,7 @@ def film_words(
     c,columns = config, [o for o in config['modalities'] if o!='poster']
     *most,last = c['modalities']
     things,poster = f'{", ".join(most)} and {last}' if most else last, "'new.jpg'"*('poster' in c['modalities'])
-    texts = "'What is told of it.'" if len(columns)==1 else 'dict(' + ', '.join(f'{o}="..."' for o in columns) + ')'
+    texts = "'What is told of it.'" if len(columns)==1 else '{' + ', '.join(f'{o!r}: "..."' for o in columns) + '}'
     title = f'Linear fusion of {things}' if c['kind']=='fusion' else f'{c["network"]["net"]} of {things}'
     args = ', '.join(o for o in (poster, texts if poster else f'texts={texts}') if o) if columns else poster
     made = dict(model=title, sentences=(c.get('text') or {}).get('model') or (c.get('tokenizer') or {}).get('model'))

@@ -46,6 +46,7 @@ def _solve(probe, C):
         probe.models = [_logistic(C, 1e-5 if probe.multi else 1e-4) if y.min()<y.max() else None for y in ys]
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'The number of unique classes') # few rows of many classes are no regression
+        warnings.filterwarnings('ignore', r'lbfgs failed to converge after \d+ iteration\(s\) \(status=2\)') # as far as 32 bits go: solved
         for m,y in zip(probe.models, ys):
             if m is not None: m.set_params(C=C).fit(Z, y)
     probe.best_C = C

@@ -253,6 +253,8 @@ def disagreements(
     sure=.6, # With 'divergence': each must give its opinion at least this probability
 )->pd.DataFrame: # id, file, label(s); for both names: what it says, `prob_`, `loss_`; divergence; right: whom the label supports
     "Films of which two modalities say different things, the farthest apart first"
+    if not all(isinstance(o, Predictions) for o in (first, second)):
+        raise GenreError('Two opinions are compared, as `Predictions`, such as `disagreements(*fusion.by_modality(cat).values())`.')
     if by not in _by: raise GenreError(f'Disagreements are ranked by {" or ".join(_by)}, and not by {str(by)!r}.')
     (first,second),(a,b) = _with_both(first, _same(first, second), names), names
     i,j,div,both = _opinions(first, second, sure)

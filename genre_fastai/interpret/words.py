@@ -20,10 +20,12 @@ from fastcore.foundation import L
 from PIL import Image
 from ..core import *
 from ..images import thumbnail
+from ..store import nothing_kept
 from ..figure import *
 from ..catalog.core import *
 from ..catalog.blank import *
 from ..predictions import *
+from ..text.data import join_texts, parse_modalities
 
 # %% ../../nbs/74_interpret.words.ipynb #f91770f1
 def log_odds(
@@ -153,6 +155,7 @@ def word_bars(
     ax.barh(range(len(df)), df['change'], color=[_for if v>0 else _against for v in df['change']])
     ax.set_yticks(range(len(df)), [plot_text(w, 24) for w in df['word']], fontsize=8, **text_style())
     ax.set_ylim(max(len(df), 6)-.4, -.6)
+    ax.locator_params(axis='x', nbins=5)
     ax.axvline(0, color='.3', lw=.8)
     ax.set_xlabel('against  ←  change of the log odds  →  for', fontsize=8)
     ax.tick_params(labelsize=8)
@@ -179,8 +182,8 @@ def predictor_modalities(
     dls,config = getattr(predictor, 'dls', None), getattr(predictor, 'config', None)
     said = [getattr(predictor, 'modalities', None), getattr(dls, 'modalities', None)]
     said += [config.get('modalities')] if isinstance(config, dict) else []
-    if (col := getattr(predictor, 'column', None)) and isinstance(col, str): said.append((col,))
-    return next((tuple(o.split(',') if isinstance(o, str) else o) for o in said if o), ('poster',))
+    column = getattr(predictor, 'column', None)
+    return next((parse_modalities(o) for o in said if o), (column,) if isinstance(column, str) else ('poster',))
 
 def _multi(predictor):
     "Gives it several labels a film? None where it does not say"
@@ -218,6 +221,9 @@ def _texts(self:FilmProbs, text):
 def _keep(self:FilmProbs, file):
     "A copy of the poster: what a catalog names lies in its folder"
     if file is None: return self.blank
+    if not isinstance(file, (str,Path)):
+        raise GenreError('One film is explained: `file` is the path of its poster, such as `cat.files[0]`, '
+            f'and not a {type(file).__name__}.')
     if not Path(file).is_file(): raise GenreError(f'There is no file {printable(str(file))[:200]!r} to explain.')
     return Path(shutil.copyfile(file, self.path/f'poster{Path(file).suffix.lower()}')).name
 
@@ -230,7 +236,7 @@ def __call__(self:FilmProbs,
     df = pd.DataFrame([dict(file=self.file, **self.texts) | o for o in rows])
     multi = _multi(self.predictor)
     if multi is not None: df['labels' if multi else 'label'] = ''
-    return self.predictor.predictions(Catalog(df, self.path))
+    with nothing_kept(): return self.predictor.predictions(Catalog(df, self.path)) # no variant is asked about again
 
 @patch
 def of_texts(self:FilmProbs,
@@ -401,9 +407,11 @@ def film_gradcam(
 )->Plot: # As of `learn.gradcam`: `maps` holds the maps
     "Grad-CAM of the poster of a film, beside its text"
     from genre_fastai.interpret.gradcam import cam_settings, explain
+    if not hasattr(learn, 'dls'):
+        raise GenreError('Grad-CAM needs a Learner, and this is none. '
+            "For other models take occlusion: `explain_patches`, or heat='occlusion'.")
     film = FilmProbs(learn, file, text)
     if not film.columns: return learn.gradcam(file, cls, **kw)
-    from genre_fastai.text.data import join_texts
     import torch
     tokens = torch.as_tensor(learn.dls.tokenizer.encode(join_texts(pd.DataFrame([film.texts]), film.columns)))
     class BesideText(torch.nn.Module):
@@ -414,13 +422,14 @@ def film_gradcam(
 # %% ../../nbs/74_interpret.words.ipynb #29b688ec
 def alone_or_together(
     film:FilmProbs, # One film
-)->pd.DataFrame: # A line a class: class, a column for each modality alone, and `together`
+)->pd.DataFrame: # A line a class: class, a column for each modality that the film has, alone, and `together`
     "Probabilities by each modality alone, the others masked, and by all together"
     masks = {'poster': dict(file=film.blank)} | {c: {c: ''} for c in film.columns}
     gone = lambda keep: {k:v for m in film.modalities if m!=keep for k,v in masks[m].items()}
-    alone = [gone(m) for m in film.modalities] if len(film.modalities)>1 else []
-    preds = film([{}, *alone])
-    cols = dict(zip([*film.modalities][:len(alone)], preds.probs[1:].astype(float)))
+    there = dict(poster=film.file!=film.blank) | {c: bool(t.strip()) for c,t in film.texts.items()} # what is not there says nothing
+    names = [m for m in film.modalities if there[m]] if len(film.modalities)>1 else []
+    preds = film([{}, *map(gone, names)])
+    cols = dict(zip(names, preds.probs[1:].astype(float)))
     return pd.DataFrame({'class':preds.vocab} | cols | dict(together=preds.probs[0].astype(float))).round(4)
 
 def _some_classes(df, cls, most=5):
@@ -463,6 +472,7 @@ class FilmParts:
     patches:PatchParts = None # Of the poster; None without a poster
     title:str = '' # Above the poster
     notes:list = field(default_factory=list) # What there is no picture of, and why
+    def __repr__(self): return f'FilmParts({self.title or "film"}: {", ".join(self.cls)})'
 
 # %% ../../nbs/74_interpret.words.ipynb #5564772b
 def _panels(parts, c):
@@ -514,6 +524,7 @@ def explain_film(
     vocab = alone['class'].tolist()
     res = FilmParts(alone, [vocab[i] for i in chosen_classes(label, vocab, alone['together'])])
     res.title = Path(file).name if title is None and file else title or ''
+    if film.column and not film.texts[film.column].strip(): res.notes.append('There is no text that could have spoken.')
     if film.column: res.words = word_occlusion(film.of_texts, film.texts[film.column], vocab, res.cls, window)
     if file is None or 'poster' not in film.modalities: res.notes.append('There is no poster that could have spoken.')
     else: res.patches = (_cam_parts if heat=='gradcam' else explain_patches)(predictor, file, film.texts, res.cls)

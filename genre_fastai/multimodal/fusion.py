@@ -145,7 +145,7 @@ def _words_logits(probe, cat, vocab, base):
 def _fit_words(e, cat, vocab, base, train, valid, fold):
     "As `_fit_linear`, for the words of a text"
     part = lambda mask, kind: cat[mask].assign(split=kind)
-    e.probe = TfidfProbe(e.modality).fit(cat[train|valid])
+    e.probe = TfidfProbe(e.modality, 'valid' if valid.any() else 1.).fit(cat[train|valid])
     e.C,res = e.probe.best_C, np.zeros((len(cat), len(vocab)))
     if valid.any(): res[valid] = _words_logits(e.probe, cat[valid], vocab, base)
     for i in np.unique(fold[train]):
@@ -253,7 +253,7 @@ def _dev_rows(cat):
     n = {k: int((dev.df['split']==k).sum()) for k in ('train','valid')}
     if min(n.values()): return dev
     raise GenreError(f'A fusion needs training and validation rows, and of those that take part there are {n["train"]} and {n["valid"]}. '
-        'Split the catalog again: `cat.split()`.')
+        'Split the catalog again: `cat.split()` (`genre-fastai catalog` with --resplit).')
 
 def _prior_logits(Y, multi):
     "The logits of the frequencies of some rows; none is 0"
@@ -453,14 +453,13 @@ def state(self:LinearFusion)->tuple: # Arrays by name, float32, and a dict that 
 # %% ../../nbs/55_multimodal.fusion.ipynb #6187fd90
 _seen_keys = set('arch weights pool size crops precision digest'.split())
 
-def _short(v): return isinstance(v, str) and 0<len(v)<=1000
-def _names(v, most): return isinstance(v, list) and 0<len(v)<=most and all(map(_short, v)) and len(set(v))==len(v)
 def _is_size(v): return isinstance(v, list) and len(v)==2 and all(is_whole(o, 8, 4096) for o in v)
 
 # %% ../../nbs/55_multimodal.fusion.ipynb #de893190
 def _is_seen(o):
     "Does an entry describe a body, within bounds?"
-    if not isinstance(o, dict) or set(o)-_seen_keys or not all(_short(o.get(k)) for k in ('arch','weights','digest','pool')): return False
+    if not isinstance(o, dict) or set(o)-_seen_keys: return False
+    if not all(is_entry_text(o.get(k)) for k in ('arch','weights','digest','pool')): return False
     size = o.get('size')
     return (isinstance(size, list) and 0<len(size)<=4 and all(map(_is_size, size)) and o['pool'] in pools
         and o.get('crops', 1) in (1,3,5) and o.get('precision', 'fp32') in ('fp32','bf16','fp16'))
@@ -474,38 +473,31 @@ def _is_expert(o, modalities):
 def _is_fusion(c):
     "Does a dict describe a fusion, within bounds?"
     if not isinstance(c, dict) or c.get('kind')!='linear-fusion': return False
-    if not (_names(c.get('modalities'), 4) and _names(c.get('vocab'), 1000)): return False
+    if not (is_entry_texts(c.get('modalities'), 1, 4) and is_entry_texts(c.get('vocab'), 1, 1000)): return False
     experts,seen,text,names = c.get('experts'), c.get('seen'), c.get('text'), c['modalities']
     if not (isinstance(experts, list) and isinstance(seen, list) and len(seen)<=8 and all(map(_is_seen, seen))): return False
     if not all(_is_expert(o, names) for o in experts): return False
     each = [(o['modality'], o['kind']) for o in experts]
     if len(set(each))<len(each) or {o for o,_ in each}!=set(names) or ('poster' in names)!=bool(seen): return False
-    return type(c.get('multi')) is bool and c.get('weights') in (None,'auto','imagenet') and (text is None or _short(text))
+    return type(c.get('multi')) is bool and c.get('weights') in (None,'auto','imagenet') and (text is None or is_entry_text(text))
 
 def _check_state(config):
     if not _is_fusion(config):
         raise GenreError('This does not describe a fusion of linear experts. Copy the folder again, or save the model again.')
 
 # %% ../../nbs/55_multimodal.fusion.ipynb #54ab5889
-def _array(arrays, name, shape):
-    "Finite numbers of a shape, in which None is any width, or a `GenreError`"
-    v = np.asarray(arrays.get(name))
-    fits = v.dtype.kind=='f' and v.ndim==len(shape) and all(b is None and 0<a<=65_536 or a==b for a,b in zip(v.shape, shape))
-    if fits and np.isfinite(v).all(): return v.astype(np.float32)
-    raise GenreError(f'`{name}` of a fusion should be finite numbers of the shape {shape}. Copy the folder again, or save the model again.')
-
 def _expert_of(o, arrays, K):
     "An expert as it was saved"
     e = FusionExpert(o['modality'], o['kind'], o.get('C'))
     if e.kind=='words': e.probe = TfidfProbe.from_state(arrays, o.get('tfidf'))
-    else: e.W,e.b = _array(arrays, 'weights', (K,None)), _array(arrays, 'biases', (K,))
+    else: e.W,e.b = state_array(arrays, 'weights', (K,None), 'a fusion'), state_array(arrays, 'biases', (K,), 'a fusion')
     return e
 
 def _stack_of(name, arrays, E, K, multi):
     "A regression as it was saved"
     s = LogitStack(multi=multi)
-    s.W,s.b = _array(arrays, f'{name}.weights', (E,K)), _array(arrays, f'{name}.biases', (K,))
-    s.V = _array(arrays, f'{name}.cross', (E*K,K)) if f'{name}.cross' in arrays else None
+    s.W,s.b = state_array(arrays, f'{name}.weights', (E,K), 'a fusion'), state_array(arrays, f'{name}.biases', (K,), 'a fusion')
+    s.V = state_array(arrays, f'{name}.cross', (E*K,K), 'a fusion') if f'{name}.cross' in arrays else None
     return s
 
 # %% ../../nbs/55_multimodal.fusion.ipynb #cb735d09
@@ -525,7 +517,7 @@ def from_state(cls:LinearFusion,
     res.thresh = check_thresh(c.get('thresh', .5), res.vocab)
     res.bodies = [{k:o[k] for k in o if k!='digest'} | dict(weights=c['weights'], precision='auto' if 'precision' in o else 'fp32')
         for o in c['seen']]
-    res.prior,res.scale = _array(arrays, 'prior', (K,)), float(_array(arrays, 'scale', (1,))[0])
+    res.prior,res.scale = state_array(arrays, 'prior', (K,), 'a fusion'), float(state_array(arrays, 'scale', (1,), 'a fusion')[0])
     inner = lambda i: {k[len(p):]:v for k,v in arrays.items() if k.startswith(p := f'expert.{i}.')}
     res.parts = [_expert_of(o, inner(i), K) for i,o in enumerate(c['experts'])]
     known = lambda p, m: p.column==m and p.multi==res.multi and not set(p.vocab)-set(res.vocab)

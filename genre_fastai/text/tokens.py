@@ -140,8 +140,7 @@ def config(self:SentenceTokenizer)->dict:
 # %% ../../nbs/37_text.tokens.ipynb #4f55968c
 def _words_from(config):
     words = config.get('words')
-    fine = isinstance(words, list) and len(words)<=500_000 and all(isinstance(o, str) and 0<len(o)<=1000 for o in words)
-    if not fine or len(set(words))<len(words): raise GenreError("The `words` of this tokenizer are no list of different words.")
+    if not is_entry_texts(words, 0, 500_000): raise GenreError("The `words` of this tokenizer are no list of different words.")
     tok = WordTokenizer(*(config.get(o) for o in ('clean','most','min_count','length')))
     return _learn(tok, words) if words else tok
 
@@ -163,12 +162,13 @@ def tokenizer_from(
 
 # %% ../../nbs/37_text.tokens.ipynb #bd77906b
 def get_tokenizer(
-    kind='words', # 'words', 'sentence', a key of `text_models`, or a tokenizer
+    kind='words', # 'words', 'sentence', a key of `text_models`, the folder of a text model, or a tokenizer
     **kw # Settings of a new one, such as `length`
 ):
     "A tokenizer by its name; one that is given is given back"
     if hasattr(kind, 'encode') and hasattr(kind, 'vocab_size'): return kind
     if kind=='words': return WordTokenizer(**kw)
     if kind=='sentence': return SentenceTokenizer(**kw)
-    if isinstance(kind, str) and kind in text_models: return SentenceTokenizer(kind, **kw)
-    raise GenreError(f"There is no tokenizer {str(kind)!r}. Choose 'words', 'sentence' or one of {', '.join(text_models)}.")
+    if isinstance(kind, (str,Path)) and (kind in text_models or Path(kind).is_dir()): return SentenceTokenizer(kind, **kw)
+    names = ', '.join(text_models)
+    raise GenreError(f"There is no tokenizer {str(kind)!r}. Choose 'words', 'sentence', one of {names}, or the folder of a text model.")

@@ -195,13 +195,14 @@ def _images(dl):
     with was: yield from (b[0] for b in dl.new(shuffle=False, drop_last=False, get_idxs=lambda: list(range(n))))
 
 # %% ../../nbs/63_train.multimodal.ipynb #dc16642d
+def _rows_of(learn, dl): return learn.dls.cat[learn.dls.cat.rows_of(dl.dataset.items['id'], 'The loader')]
+
 @patch
 def encodings(self:PosterTextLearner,
     dl, # `dls.train`, `dls.valid`, or another loader of rows of `dls.cat`
 )->list: # For each modality what its encoder says, or the tokens where that learns
     "What the frozen encoders say of the rows of a loader, in their order"
-    ids = list(dl.dataset.items['id'])
-    rows,res = self.dls.cat[pd.Index(self.dls.cat.df['id']).get_indexer(ids)], []
+    rows,res = _rows_of(self, dl), []
     self.model.to(self.dls.device).eval()
     for k,encoder in self.model.encoders().items():
         learns = any(p.requires_grad for p in encoder.parameters())
@@ -217,7 +218,7 @@ def encodings(self:PosterTextLearner,
 # %% ../../nbs/63_train.multimodal.ipynb #f4808a68
 def _targets_of(learn, dl):
     "The targets of the rows of a loader, as it gives them"
-    Y = learn.dls.cat[pd.Index(learn.dls.cat.df['id']).get_indexer(dl.dataset.items['id'])].one_hot(learn.dls.vocab)
+    Y = _rows_of(learn, dl).one_hot(learn.dls.vocab)
     return TensorMultiCategory(Y.astype(np.float32)) if learn.dls.cat.multi else TensorCategory(Y.argmax(1))
 
 @patch
@@ -242,7 +243,7 @@ def cached_encodings(self:PosterTextLearner,
 @patch
 def fit_encodings(self:PosterTextLearner,
     epochs=20, # At most
-    lr=1e-3, # Highest learning rate
+    lr=1e-3, # Highest learning rate, or 'find': see `find_lr`
     patience=None, # Stop after so many epochs without a better one
     monitor='valid_loss', # What decides which epoch is best: a loss, or the name of a metric, such as 'f1'
     max_gb=8., # Refuse where the encodings would take more memory than this
@@ -252,7 +253,7 @@ def fit_encodings(self:PosterTextLearner,
     "The frozen stage: train the head, and what else is not pretrained, on encodings that are computed once"
     best = BestWeightsCallback(monitor)
     stop = L(EarlyStoppingCallback(monitor, patience=check_whole('patience', patience, 1, 10**6)) if patience else None)
-    with self.cached_encodings(max_gb): self.fit_one_cycle(epochs, lr, cbs=L(best)+stop+L(cbs), **kwargs)
+    with self.cached_encodings(max_gb): self.fit_one_cycle(epochs, self.find_lr() if lr=='find' else lr, cbs=L(best)+stop+L(cbs), **kwargs)
     best.load(self)
     if best.at is not None: self.run_info.kept = f'Epoch {best.at} of {len(self.run_info.history)} (counted from 0), best by {monitor}.'
     return self
@@ -265,6 +266,10 @@ def predict(self:PosterTextLearner,
     with_input=False, # Give the inputs as the model saw them, too?
 )->tuple: # Label, its number, probabilities; with several labels the list of them, and a mask
     "Predict one film"
+    looks = ['file']*(self.model.poster is not None) + list(self.dls.text_columns)
+    if isinstance(item, (list,tuple)) or isinstance(item, (dict,pd.Series)) and len(item) and not set(item.keys()) & set(looks):
+        raise GenreError(f'A film is told by {" and ".join(looks)}, such as dict({", ".join(f"{o}=..." for o in looks)}); '
+            'one may be missing.')
     row = {**dict.fromkeys(self.dls.text_columns, ''), **dict(item)} if isinstance(item, (dict,pd.Series)) else item
     xb = first(self.dls.test_dl([row]))
     self.model.to(self.dls.device).eval()

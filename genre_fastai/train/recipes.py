@@ -400,12 +400,7 @@ def _text_model(tokenizer):
     "The sentence encoder that a `tokenizer` of a recipe means; None for words alone"
     if isinstance(tokenizer, SentenceTokenizer): return tokenizer.model
     if tokenizer in (None,'sentence'): return 'all-MiniLM-L6-v2'
-    return None if tokenizer=='words' else tokenizer
-
-def _tokenizer(tokenizer):
-    "A tokenizer for `get_dls`: word pieces of a sentence encoder, or words where there is none"
-    if tokenizer is None: return 'sentence' if has_text() else 'words'
-    return SentenceTokenizer(tokenizer) if isinstance(tokenizer, str) and tokenizer not in ('words','sentence') else tokenizer
+    return None if tokenizer=='words' or isinstance(tokenizer, WordTokenizer) else tokenizer
 
 def _train_fusion(cat, recipe, s, overrides):
     "Linear experts of poster and texts"
@@ -429,7 +424,7 @@ def _train_fusion(cat, recipe, s, overrides):
 def _network_learner(cat, recipe, s):
     "Loaders and learner of a network of poster and texts"
     data = {k:s[k] for k in data_settings if k not in ('size','method')} | {k:s[k] for k in ('size','method') if s[k] is not None}
-    dls = get_dls(cat, seed=s['seed'], **data | dict(tokenizer=_tokenizer(s['tokenizer'])))
+    dls = get_dls(cat, seed=s['seed'], **data | dict(tokenizer=s['tokenizer'] or ('sentence' if has_text() else 'words')))
     kw = dict(loss_func=poster_loss(dls, s['label_smoothing'], s['balance'], s['loss']), opt_func=s['opt_func'], precision=s['precision'])
     if recipe=='article2': return poster_plot_learner(dls, **kw)
     return poster_text_learner(dls, recipe, s['arch'], s['weights'], freeze_bn=s['freeze_bn'], **kw)
@@ -442,8 +437,12 @@ def _train_network(cat, recipe, s, overrides):
     start,learn,first = time.perf_counter(), _network_learner(cat, recipe, s), None
     learn.run_info.recipe = recipe
     learn.run_info.settings |= dict(recipe=recipe, modalities=','.join(learn.dls.modalities), **{k:_word(s[k]) for k in _told})
+    if s['freeze_epochs'] and learn.model.poster is not None and 'poster' not in learn.origin:
+        raise GenreError('A poster encoder of random weights has nothing to keep frozen. Give weights (--weights), or train everything: '
+            'freeze_epochs=0 and epochs=20 (--freeze-epochs 0 --epochs 20).')
     if s['freeze_epochs']:
-        learn.fit_encodings(s['freeze_epochs'], s['base_lr'], patience=s['patience'])
+        monitor = s['keep_best'] if _best(learn, s['keep_best']) else 'valid_loss'
+        learn.fit_encodings(s['freeze_epochs'], s['base_lr'], s['patience'], monitor, cbs=s['cbs'])
         first = _judge(learn, s['thresholds'])
         learn.run_info.seconds = time.perf_counter()-start
         print(f'A head on encodings after {learn.run_info.seconds:.0f} s: {_score(first)} on {len(first)} validation rows.', flush=True)

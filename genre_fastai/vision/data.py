@@ -384,19 +384,21 @@ def _one_batch(dl, unique=False):
 # %% ../../nbs/44_vision.data.ipynb #03d05bae
 def _names(label): return ', '.join(map(str, label)) if is_listy(label) else str(label)
 
+def _above(it, out, film):
+    "What stands above a poster, in lines"
+    return [l for o in (*map(_names, it[2:]), *map(_names, out), film) for l in textwrap.wrap(o, 27, max_lines=3, placeholder=' …')]
+
 def _panel(ax, it, out, film):
     "A poster, its label above, green or red where predicted, and the beginning of its text below"
     im,text,*label = it
     im.show(ctx=ax)
-    said = [*map(_names, label), *map(_names, out)]
-    color = 'black' if not out else 'green' if said[0]==said[1] else 'red'
-    above = [l for o in (*said, film) for l in textwrap.wrap(o, 27, max_lines=3, placeholder=' …')]
-    ax.set_title('\n'.join(above), fontsize=8, color=color, parse_math=False)
+    color = 'black' if not out else 'green' if _names(label[0])==_names(out[0]) else 'red'
+    ax.set_title('\n'.join(_above(it, out, film)), fontsize=8, color=color, parse_math=False)
     lines = textwrap.wrap(text, 30, max_lines=5, placeholder=' …') or ['(no text)']
     ax.text(.5, -.03, '\n'.join(lines), transform=ax.transAxes, ha='center', va='top', fontsize=7, parse_math=False)
     if not poster_mask(im[None])[0]: ax.text(.5, .5, '(no poster)', transform=ax.transAxes, ha='center', va='center', fontsize=8)
 
-
+# %% ../../nbs/44_vision.data.ipynb #b509cccf
 def _show_texts(its, outs=None, ctxs=None, rows=None, nrows=None, ncols=None, figsize=None, **kwargs):
     "Show decoded samples that have a text"
     films,outs = ['']*len(its) if rows is None else [film_name(r) for _,r in rows.iterrows()], ifnone(outs, [()]*len(its))
@@ -407,7 +409,8 @@ def _show_texts(its, outs=None, ctxs=None, rows=None, nrows=None, ncols=None, fi
     if ctxs is None:
         ncols = ncols or (math.ceil(len(its)/nrows) if nrows else min(len(its), 5))
         nrows = nrows or math.ceil(len(its)/ncols)
-        ctxs = get_grid(len(its), nrows, ncols, figsize=figsize or (2*ncols, nrows*(1.1+1.8*its[0][0].shape[-2]/its[0][0].shape[-1])))
+        h = .13*max(len(_above(*o)) for o in zip(its, outs, films)) # inches of the highest title
+        ctxs = get_grid(len(its), nrows, ncols, figsize=figsize or (2*ncols, nrows*(.9+h+1.8*its[0][0].shape[-2]/its[0][0].shape[-1])))
     for o in zip(ctxs, its, outs, films): _panel(*o)
     ctxs[0].figure.tight_layout()
 
