@@ -43,7 +43,7 @@ from genre_fastai.train.pretrain import pretrain
 from genre_fastai.interpret.interpret import PosterInterpretation, show_rows
 import genre_fastai.interpret.gradcam, genre_fastai.interpret.labels # their methods
 from genre_fastai.interpret.words import explain_film
-from genre_fastai.interpret.modalities import disagreements, mask_predictions
+from genre_fastai.interpret.modalities import disagreements, plot_disagreements
 from genre_fastai.interpret.leakage import copy_rows, leakage_curve, plot_leakage
 from genre_fastai.clean.decisions import CleaningSession, replay
 from genre_fastai.clean.issues import apply_rule, auto_clean, find_issues, find_label_issues

@@ -605,11 +605,12 @@ def interpret(
     "Write a page about a model's answers. It has scores, confusions or thresholds, and top losses."
     from genre_fastai.catalog.core import read_catalog
     cat = _rows_of_split(read_catalog(csv, path), csv, split)
-    cat.check_files()
     with large_import():
         from genre_fastai.deploy.folder import load_predictor
         from genre_fastai.interpret.report import interpretation_report
-    report = interpretation_report(load_predictor(model).predictions(cat), f'{Path(model).name}: {split} rows')
+    predictor = load_predictor(model)
+    if 'poster' in predictor.modalities: cat.check_files()
+    report = interpretation_report(predictor.predictions(cat), f'{Path(model).name}: {split} rows')
     print(f'{len(cat)} {split} rows in {report.save(out)}')
 
 # %% ../nbs/95_cli.ipynb #1367d82d

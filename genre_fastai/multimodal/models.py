@@ -6,10 +6,11 @@ Docs: https://genre-fastai.github.io/genre_fastai/multimodal.models.html.md"""
 
 # %% auto #0
 __all__ = ['fusions', 'encoded', 'PosterEncoder', 'PresentNorm', 'drop_one', 'ConcatFusion', 'LateFusion', 'GatedUnit',
-           'GatedFusion', 'FusionHead', 'PosterTextNet', 'poster_text_splitter', 'plot_convs', 'PosterPlotNet']
+           'GatedFusion', 'FusionHead', 'start_at_prior', 'PosterTextNet', 'poster_text_splitter', 'plot_convs',
+           'PosterPlotNet']
 
 # %% ../../nbs/55_multimodal.models.ipynb #ac2cc45c
-import torch
+import numpy as np, torch
 from fastai.callback.hook import num_features_model
 from fastai.layers import AdaptiveConcatPool2d, Flatten
 from fastcore.basics import patch
@@ -143,6 +144,18 @@ class FusionHead(nn.Module):
         has = [encoded(h) for h in hs]
         return ([f(h, o) for f,h,o in zip(self.norms, hs, has)] if self.norms else list(hs)), has
     def forward(self, *hs): return self.fuse(*self.prepare(hs))
+
+# %% ../../nbs/55_multimodal.models.ipynb #4638b4c6
+def start_at_prior(
+    head, # `FusionHead`
+    prior, # Share of the training rows that have each label, (classes,)
+    multi=True, # Several labels a row?
+):
+    "Give the last layers of a head the biases that predict the frequencies of the labels"
+    p = torch.as_tensor(np.asarray(prior)).float().clamp(1e-3, 1-1e-3)
+    bias = torch.logit(p) if multi else p.log()
+    for m in head.modules():
+        if isinstance(m, nn.Sequential) and isinstance(m[-1], nn.Linear): m[-1].bias.data.copy_(bias)
 
 # %% ../../nbs/55_multimodal.models.ipynb #fcb33178
 class PosterTextNet(nn.Module):

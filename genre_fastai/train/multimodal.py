@@ -130,7 +130,9 @@ def poster_text_learner(
 )->PosterTextLearner: # Its pretrained encoders are frozen
     "A `Learner` for posters and texts together, or for either"
     (poster,pretrained,seen),(text,read) = _poster_encoder(dls, arch, weights),_text_encoder(dls, text)
-    learn = multimodal_learner(dls, PosterTextNet(poster, text, get_c(dls), fusion, hidden, dropout, drop_modality), **kwargs)
+    net = PosterTextNet(poster, text, get_c(dls), fusion, hidden, dropout, drop_modality)
+    start_at_prior(net.head, dls.cat.where(split='train').one_hot(dls.vocab).mean(0), dls.cat.multi)
+    learn = multimodal_learner(dls, net, **kwargs)
     learn.origin = {k:v for k,v in dict(poster=seen, text=read).items() if v}
     learn.run_info.pretrained = pretrained
     learn.run_info.settings['freeze_bn'] = freeze_bn
