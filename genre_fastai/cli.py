@@ -8,105 +8,18 @@ Docs: https://genre-fastai.github.io/genre_fastai/cli.html.md"""
 __all__ = ['app', 'urls_app', 'main']
 
 # %% ../nbs/95_cli.ipynb #74f17635
-import contextlib, difflib, errno, functools, json, math, os, re, shlex, signal, sys, warnings
+import contextlib, difflib, functools, json, math, os, re, shlex, sys, warnings
 from glob import glob
 from pathlib import Path
-from typing import Annotated, List, Optional
+from typing import List, Optional
 import typer
-from .core import GenreError, large_import, printable
+from .core import GenreError, large_import
+from .console import *
 from .options import *
 
-# %% ../nbs/95_cli.ipynb #035a773f
+# %% ../nbs/95_cli.ipynb #c07d04cb
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help='From an image search to an honest, cleaned, usable genre classifier.')
-
-def _no_bars():
-    "A log file wants the lines of the epochs, not the thousand states of a bar; fastprogress does not ask whether it is on a terminal"
-    import fastprogress.fastprogress as fp
-    fp.NO_BAR,fp.ConsoleProgressBar.fill = True,'' # without a bar it still prints one block of it
-
-def _say(msg, code=2):
-    "Print one line to the error stream; 2 is the exit code of bad input"
-    print(' '.join(printable(msg).split()), file=sys.stderr)
-    return code
-
-# %% ../nbs/95_cli.ipynb #0094f1d6
-_machine = {errno.ENOSPC: 'Make room on that disk, or choose another folder', errno.EDQUOT: 'Make room, or choose another folder',
-    errno.EROFS: 'Choose a folder that can be written to', errno.ENAMETOOLONG: 'Give a shorter name',
-    errno.EACCES: 'Check its permissions, or choose another folder', errno.EPERM: 'Check its permissions, or choose another folder',
-    errno.EMFILE: 'Allow more open files (`ulimit -n 1024`), and run it again', errno.ENFILE: 'Close other programs, and run it again',
-    errno.EIO: 'Check the disk', errno.EFBIG: 'Choose a folder on another disk'}
-_short_of_memory = 'allocate memory', 'out of memory', 'killed by signal: Killed', 'killed by signal: Bus error'
-
-def _no_bug(e):
-    "What is to be said of an exception that is no bug; None for a bug"
-    if isinstance(e, GenreError): return str(e)
-    if isinstance(e, MemoryError) or (isinstance(e, RuntimeError) and any(o in str(e) for o in _short_of_memory)):
-        return 'There is not enough memory for this. Close other programs, or give less at once (in training a smaller --bs).'
-    if isinstance(e, UnicodeEncodeError) and e.encoding.lower()!='utf-8':
-        return f'{e.object[:80]!r} is no name in the encoding of this machine ({e.encoding}). Set the environment variable PYTHONUTF8=1.'
-    if not isinstance(e, OSError) or not (e.filename or e.errno in _machine): return None
-    name = os.fsdecode(e.filename) if isinstance(e.filename, (str,bytes)) else ''
-    where = re.sub(r'[.]([^/\\]+?)[.]\d+([.][\w-]+)?[.]tmp$', r'\1', name) + ': '*bool(name) # not the temporary neighbour of `atomic_write`
-    return f'{where}{e.strerror}. {_machine.get(e.errno, "Check the name")}.'
-
-# %% ../nbs/95_cli.ipynb #cb01e8e9
-class _Stream:
-    "A stream that takes every text, and goes on when nobody takes it any more"
-    def __init__(self, stream):
-        if stream is None or getattr(stream, 'closed', False): stream = open(os.devnull, 'w', encoding='utf-8')
-        if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
-        self.stream,self.error = stream, None
-    def __getattr__(self, name): return getattr(self.stream, name)
-    def _do(self, name, *args):
-        try: return getattr(self.stream, name)(*args)
-        except OSError as e: self._let_go(e)
-    def _let_go(self, e):
-        self.error = e
-        try: # what waits in the buffer goes there too
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self.stream.fileno())
-            os.close(null)
-        except (OSError, ValueError): self.stream = open(os.devnull, 'w', encoding='utf-8')
-    def write(self, s): return self._do('write', s)
-    def flush(self): return self._do('flush')
-
-# %% ../nbs/95_cli.ipynb #3ccb57b9
-@contextlib.contextmanager
-def _console():
-    "The output and error streams as `_Stream`s; gives the output"
-    old = sys.stdout,sys.stderr
-    sys.stdout,sys.stderr = map(_Stream, old)
-    try: yield sys.stdout
-    finally:
-        for o in (sys.stdout, sys.stderr): o.flush()
-        sys.stdout,sys.stderr = old
-
-def _lost(out):
-    "Why an output was lost, unless its reader went away"
-    out.flush()
-    return None if out.error is None or out.error.errno in (errno.EPIPE, errno.EINVAL) else out.error.strerror
-
-# %% ../nbs/95_cli.ipynb #0eb96f84
-class _Terminated(KeyboardInterrupt): "SIGTERM: everything is put in order as for Ctrl-C"
-
-@contextlib.contextmanager
-def _ends_well():
-    "SIGTERM as an exception, so that locks and temporary files go"
-    me = os.getpid()
-    def end(*_):
-        if os.getpid()!=me: os._exit(143) # a child that somebody ends
-        raise _Terminated()
-    try: old = signal.signal(signal.SIGTERM, end)
-    except ValueError: old = None # only the main thread may
-    try: yield
-    finally:
-        if old is not None: signal.signal(signal.SIGTERM, old)
-
-def _stopped(e, kept=''):
-    "The line of an interrupted command, which may have been said where it happened; its exit code"
-    said = str(e) if e.args else f'Stopped. {kept}'
-    return _say(f'genre-fastai: {said}', 143 if isinstance(e, _Terminated) else 130)
 
 # %% ../nbs/95_cli.ipynb #976cc9c8
 def _command(
@@ -117,9 +30,9 @@ def _command(
     def add(f):
         @functools.wraps(f)
         def run(*args, **kw):
-            if group is None and not sys.stdout.isatty(): _no_bars()
+            if group is None and not sys.stdout.isatty(): no_bars()
             try: return f(*args, **kw)
-            except KeyboardInterrupt as e: raise SystemExit(_stopped(e, kept.format(**kw))) from None
+            except KeyboardInterrupt as e: raise SystemExit(say_stopped(e, kept.format(**kw))) from None
         (group or app).command()(run)
         return f
     return add
@@ -132,27 +45,27 @@ def _usage(e):
     name = ctx.command_path if ctx else 'genre-fastai'
     if (m := re.match("No such command '(.*)'$", said)) and (near := difflib.get_close_matches(m[1], ctx.command.commands, 1)):
         said += f". Did you mean '{near[0]}'" # an older typer does not say it
-    return _say(f'{name}: {said}{"?" if "you mean" in said else "."} See `{name} --help`.', e.exit_code)
+    return say_line(f'{name}: {said}{"?" if "you mean" in said else "."} See `{name} --help`.', e.exit_code)
 
 def _run(args):
     "The exit code of a command line"
     try: code = app(args, prog_name='genre-fastai', standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort) as e: return _stopped(e)
+    except (KeyboardInterrupt, typer.Abort) as e: return say_stopped(e)
     except Exception as e:
         if hasattr(e, 'format_message'): return _usage(e)
-        if (said := _no_bug(e)) is None: raise
-        return _say(f'genre-fastai: {said}')
+        if (said := user_error(e)) is None: raise
+        return say_line(f'genre-fastai: {said}')
     return code if isinstance(code, int) else 0
 
 def main(
     args=None, # Words of the command line; those of the process if None
 ):
     "Run the command line"
-    with _console() as out, warnings.catch_warnings(), _ends_well():
+    with safe_console() as out, warnings.catch_warnings(), ends_well():
         for c in (FutureWarning, DeprecationWarning): warnings.simplefilter('ignore', c)
-        warnings.showwarning = lambda message, *args, **kw: _say(f'genre-fastai: {message}')
+        warnings.showwarning = lambda message, *args, **kw: say_line(f'genre-fastai: {message}')
         code = _run(args)
-        if why := _lost(out): code = _say(f'genre-fastai: what was printed is lost: {why}.')
+        if why := lost_output(out): code = say_line(f'genre-fastai: what was printed is lost: {why}.')
     sys.exit(code)
 
 # %% ../nbs/95_cli.ipynb #28731ae9
