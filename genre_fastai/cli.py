@@ -45,6 +45,8 @@ def _usage(e):
     name = ctx.command_path if ctx else 'genre-fastai'
     if (m := re.match("No such command '(.*)'$", said)) and (near := difflib.get_close_matches(m[1], ctx.command.commands, 1)):
         said += f". Did you mean '{near[0]}'" # an older typer does not say it
+    words = [re.sub('[{}]', '', o) for o in ctx.command.collect_usage_pieces(ctx)[1:]] if ctx else []
+    if said.startswith('Missing argument') and words[1:]: said += f'; it takes {" ".join(words)}' # one may have stood for another
     return say_line(f'{name}: {said}{"?" if "you mean" in said else "."} See `{name} --help`.', e.exit_code)
 
 def _run(args):
@@ -314,6 +316,7 @@ def _json(o):
     "JSON that every reader takes: NaN is null there"
     def plain(v):
         if isinstance(v, dict): return {k:plain(w) for k,w in v.items()}
+        if isinstance(v, list): return [plain(w) for w in v]
         return None if isinstance(v, float) and not math.isfinite(v) else v
     return json.dumps(plain(o), default=lambda v: v.item())
 
@@ -493,16 +496,50 @@ def _split(value:str):
     raise GenreError(f'--split takes train, valid, test or all, not {value!r}.')
 
 # %% ../nbs/95_cli.ipynb #751fc5cb
+def _compare(models, cat, split, as_json):
+    "Print how several saved models differ on the same rows, each against the first"
+    with large_import(): from genre_fastai.deploy.folder import load_predictor
+    from genre_fastai.core import printable
+    from genre_fastai.predictions import compare_predictions
+    if twice := [o for i,o in enumerate(models) if o.resolve() in [p.resolve() for p in models[:i]]]:
+        raise GenreError(f'The model {twice[0]} is named twice. Name each once.')
+    names = [o.resolve().name for o in models]
+    if len(set(names))<len(names): names = models
+    loaded = {str(k):load_predictor(o) for k,o in zip(names, models)}
+    first = next(iter(loaded.values()))
+    for name,o in loaded.items():
+        if set(o.vocab)!=set(first.vocab):
+            raise GenreError(f'{names[0]} knows {", ".join(first.vocab)}, and {name} knows {", ".join(o.vocab)}. '
+                'Compare models of the same classes.')
+    if any('poster' in o.modalities for o in loaded.values()): cat.check_files()
+    res = compare_predictions({k:o.predictions(cat) for k,o in loaded.items()})
+    if not as_json: return print(f'{split} rows, with the ends of 95 % intervals:\n{res}')
+    print(_json(dict(split=split, n=len(cat), films=res.films, models=res.table.to_dict('records'), text=printable(res.text))))
+
 @_command()
 def evaluate(
-    model:ModelArg, csv:path_argument('A catalog (csv)', check_in, metavar='CATALOG'), path:PathOption=None,
+    model:path_argument('Folder of a model, or of several to compare', check_model, List[str], 'MODEL'),
+    csv:path_argument('A catalog (csv)', check_in, metavar='CATALOG'), path:PathOption=None,
     split:option(str, 'Which rows: train, valid, test, or all', callback=_split)='test',
     as_json:option(bool, 'Print one JSON object', '--json')=False,
 ):
-    "Evaluate a model on a split. Scores have intervals, and stand beside baselines."
+    "Evaluate a model on a split, or compare several. Scores have intervals, and stand beside baselines."
     from genre_fastai.catalog.core import read_catalog
     whole = read_catalog(csv, path)
-    _show_scores(model, _rows_of_split(whole, csv, split), split, as_json, whole)
+    rows = _rows_of_split(whole, csv, split)
+    if model[1:]: _compare(model, rows, split, as_json)
+    else: _show_scores(model[0], rows, split, as_json, whole)
+
+# %% ../nbs/95_cli.ipynb #0a1dafc1
+@_command('What was sent is not seen before all is there; run the same command again.')
+def push(
+    model:ModelArg, to:option(str, 'Name on the hub, as user/name', metavar='USER/NAME'),
+    public:option(bool, 'Let everybody see it; else only you do', '--public')=False,
+):
+    "Upload a model to the Hugging Face hub. The token is read from HF_TOKEN."
+    with large_import(): from genre_fastai.deploy.hub import push_to_hub
+    revision = push_to_hub(model, to, private=not public)
+    print(f"hub:{to.removeprefix('hub:')}@{revision}\nLoad it with genre_fastai.deploy.hub.from_hub.")
 
 # %% ../nbs/95_cli.ipynb #d3f37df5
 def _check_page_out(name, p):
@@ -526,27 +563,44 @@ def interpret(
     report = interpretation_report(predictor.predictions(cat), f'{Path(model).name}: {split} rows')
     print(f'{len(cat)} {split} rows in {report.save(out)}')
 
+@_command()
+def onnx(
+    model:ModelArg, out:OutOption, precision:one_of('fp32 fp16 int8', "Of the numbers: 'fp16' is half as large, 'int8' a quarter")='fp32',
+    posters:path_option("A folder of posters; int8 looks at 64 of them", check=check_folder, kind=Optional[str], metavar='FOLDER')=None,
+):
+    "Write a model of posters as one ONNX file. It takes a picture of any size as bytes."
+    if precision=='int8' and not posters: raise GenreError('--precision int8 looks at some posters. Give their folder: --posters FOLDER.')
+    files = _pictures([posters])[:64] if posters else None
+    with large_import(): from genre_fastai.deploy.onnx import export_onnx
+    file = export_onnx(model, out, precision, files)
+    print(f'{file.stat().st_size/1e6:.1f} MB in {file}')
+
 # %% ../nbs/95_cli.ipynb #1367d82d
 def _pictures(paths):
-    "The picture files of files, folders and patterns"
+    "The picture files of files, folders and patterns; addresses as they are"
     from genre_fastai.catalog.sources import find_images
     res = []
     for p in paths:
-        if p.is_dir(): found = [p/o for o in find_images(p)]
+        if isinstance(p, str): found = [p]
+        elif p.is_dir(): found = [p/o for o in find_images(p)]
         elif p.exists() or not re.search(r'[*?\[]', str(p)): found = [p]
         else: found = sorted(map(Path, glob(str(p), recursive=True)))
         if not found: raise GenreError(f'There are no pictures in {p}. Check the name.')
         res += found
     return res
 
+def _meant_pictures(value:Optional[List[str]]):
+    "Paths, and addresses as they are"
+    return value and [o.strip() if re.match(r'\s*https?://', o, re.I) else path_meant(o, 'PICTURE') for o in value]
+
 # %% ../nbs/95_cli.ipynb #19679133
-def _predictions(predictor, files, texts=None):
-    "The predictions of the files that can be predicted, and the error of the others"
-    try: return predictor.predict(files or None, texts or None), None
-    except GenreError as e:
-        good = [o for o in files if o not in getattr(e, 'bad', files)] # `BadFiles` says which
-        if not good or len(good)==len(files): raise
-        return predictor.predict(good), e
+def _say_failed(report, films):
+    "An error that names the first rows without a prediction"
+    if not report.failed: return
+    end = '; '.join((f'row {i}: ' if films else '') + (f'{name}: ' if name else '') + why for i,name,why in report.errors)
+    what = f'films are not predicted: {end}' if films else f'files cannot be predicted. {end}'
+    raise GenreError(f'{report.failed} of {report.n} {what}.')
+
 
 def _top(res, vocab, k=3):
     "Of several labels, the predicted ones and the most probable ones with their probabilities"
@@ -569,14 +623,10 @@ def _brief(res, predictor):
     res.insert(0, 'file', name)
     return res
 
-def _show_predictions(res, predictor, csv, name='file'):
-    "Print a table of predictions, or write it"
-    from genre_fastai.core import atomic_write, csv_text
+def _show_predictions(res, predictor, name, top):
+    "Print a table of predictions"
     from genre_fastai.figure import text_table
-    if csv:
-        with atomic_write(csv, 'wb') as f: f.write(csv_text(res).encode('utf-8', 'backslashreplace')) # a file name may be no text
-        return print(f'{len(res)} predictions in {csv}')
-    res = _top(res, predictor.vocab) if predictor.config['multi'] else res
+    res = _top(res, predictor.vocab, top or 3) if top or predictor.config['multi'] else res
     res = res.rename(columns=dict(file=name)) if (res['file']!='').any() else res.drop(columns='file')
     print(text_table(res, index=False))
 
@@ -589,42 +639,54 @@ def _check_asked(predictor, model, files, texts):
     if odd := [o for o in texts if o not in reads]:
         raise GenreError(f'{model} does not read {text_option(odd[0]).split(" ")[0] if not reads else odd[0]}; it takes {takes}.')
 
-def _read_films(films, path, predictor):
-    "A table of films, the file of each (None without one), its texts, and what is wrong with a row, by its number"
-    from genre_fastai.core import read_table, safe_path
-    df,sees,reads = read_table(films), 'poster' in predictor.modalities, [o for o in predictor.modalities if o!='poster']
-    if not set(df) & {*reads, *['file']*sees}:
-        raise GenreError(f'--films: {films} has none of the columns {", ".join(["file"]*sees+reads)}, which this model looks at.')
-    if not len(df): raise GenreError(f'--films: {films} has no rows.')
-    if gone := [o for o in reads if o not in df]: warnings.warn(f'{films} has no column {", ".join(gone)}: films are predicted without it.')
-    files = [safe_path(path or films.parent, o) if sees and o.strip() else None for o in df.get('file', ['']*len(df))]
-    texts = {k:df[k].tolist() if k in df else ['']*len(df) for k in reads}
-    told = [f is not None or any(texts[k][i].strip() for k in reads) for i,f in enumerate(files)]
-    return df, files, texts, {i:'nothing that this model looks at' for i,o in enumerate(told) if not o}
+def _predict_shown(predictor, source, films, top, kw):
+    "Print the predictions as one table, at the end; what became of all rows"
+    import pandas as pd
+    from genre_fastai.deploy.batch import StreamReport, predict_stream
+    report,rows = StreamReport(), list(predict_stream(predictor, source, **kw))
+    for o in rows: report.add(o)
+    if films and report.failed==report.n:
+        raise GenreError(f'None of the {report.n} rows of {films} can be predicted. Row 1: {rows[0]["error"]}.')
+    res = pd.DataFrame(rows if films else [o for o in rows if not o['error']]).drop(columns='error', errors='ignore')
+    if not len(res): return report
+    last = list(res)[-len(predictor.vocab):]
+    res[last] = res[last].astype(float)
+    _show_predictions(_brief(res, predictor) if films else res, predictor, 'film' if films else 'file', top)
+    return report
 
-def _predict_films(films, path, predictor):
-    "A table of films with predictions, and what is wrong with some rows"
-    from genre_fastai.deploy.base import BadFiles, prediction_columns
-    df,files,texts,bad = _read_films(films, path, predictor)
-    while good := [i for i in range(len(df)) if i not in bad]:
-        args = [files[i] for i in good], {k:[v[i] for i in good] for k,v in texts.items()}
-        try: res = predictor.predict(*(o if any(map(bool, o)) else None for o in args))
-        except BadFiles as e: bad |= {i:f'{files[i]}: {e.bad[files[i]]}' for i in good if files[i] in e.bad}
-        else: break
-    else: raise GenreError(f'None of the {len(df)} rows of {films} can be predicted. Row 1: {bad[0]}.')
-    own = df.drop(columns='pred', errors='ignore')
-    res = res.drop(columns='file').set_axis(['pred', *prediction_columns(predictor.vocab, (*own,'pred'))], axis=1)
-    return own.join(res.set_axis(good)).fillna({'pred':''}), bad
+def _predict_into(predictor, source, out, top, kw):
+    "Write the predictions as they come; what became of all rows"
+    from genre_fastai.deploy.batch import predict_stream
+    report = predict_stream(predictor, source, out, top=top, **kw)
+    print(f'{report.n-report.failed} predictions in {out}' + f' ({report.before} rows were there)'*bool(report.before))
+    return report
 
 # %% ../nbs/95_cli.ipynb #b308ecdd
-@_command()
+def _check_lines(name, p):
+    check_out(name, p)
+    if p.suffix.lower()!='.jsonl': raise GenreError(f'{name}: {p} is to be JSON lines. End its name with .jsonl.')
+
+def _films_table(films):
+    "A csv of films, which knows its name"
+    from genre_fastai.core import read_table
+    df = read_table(films)
+    df.attrs['name'] = f'--films: {films}'
+    return df
+
+@_command('Rows that --csv or --json has stay beside it in a .part file; the same command with --resume goes on there.')
 def predict(
-    model:ModelArg, files:path_argument('Image files, or folders of them', None, Optional[List[str]], 'PICTURE')=None,
+    model:ModelArg, files:argument(Optional[List[str]], 'Image files, folders of them, or addresses',
+        callback=_meant_pictures, metavar='PICTURE')=None,
     overview:OverviewOption=None, title:TitleOption=None, text:TextsOption=None,
     films:path_option('A table of films instead, with `file` and the columns of texts; either may be empty', check=check_in,
         kind=Optional[str])=None,
-    csv:path_option('Write a table file,pred and one probability a class', check=check_table, kind=Optional[str])=None,
-    path:PathOption=None,
+    csv:path_option('Write a table file,pred, one probability a class, error', check=check_table, kind=Optional[str])=None,
+    as_json:path_option('Write the same as JSON lines (.jsonl)', '--json', check=_check_lines, kind=Optional[str])=None,
+    top:option(Optional[int], 'So many most probable classes in place of all', min=1, max=1000)=None,
+    thresh:number_option('Of several labels, from which probability on one is predicted; the own of the model if not given',
+        kind=Optional[float], min=0, max=1)=None,
+    resume:option(bool, 'Go on with what --csv or --json has from a run that was stopped', '--resume')=False,
+    path:PathOption=None, allow_private:_Private=False,
 ):
     "Predict image files, or films from poster and text."
     texts,files = film_texts(overview, title, text), _pictures(files or [])
@@ -632,19 +694,22 @@ def predict(
     if not (films or files or any(o.strip() for o in texts.values())):
         raise GenreError('There is nothing to predict. Give PICTURE, a text such as --overview "...", or a table by --films.')
     if texts and len(files)>1: raise GenreError(f'There are {len(files)} pictures, and a text is of one film. Give a table by --films.')
-    if films and csv: _not_over(csv, films)
+    if csv and as_json: raise GenreError('Give --csv or --json, not both.')
+    if resume and not (csv or as_json): raise GenreError('--resume goes on with a file. Give --csv or --json.')
+    if films and (out := csv or as_json): _not_over(out, films)
     with large_import(): from genre_fastai.deploy.folder import load_predictor
     predictor = load_predictor(model)
-    if not films:
+    if thresh is not None and not predictor.config['multi']:
+        raise GenreError(f'--thresh is for several labels a film, and {model} gives one.')
+    kw = dict(texts=texts or None, path=path or films and films.parent, thresh=thresh, allow_private=allow_private,
+        progress=sys.stdout.isatty())
+    if films: source = _films_table(films)
+    else:
         _check_asked(predictor, model, files, texts)
-        res,bad = _predictions(predictor, files, texts)
-        _show_predictions(res, predictor, csv)
-        if bad: raise bad
-        return
-    res,bad = _predict_films(films, path, predictor)
-    _show_predictions(res if csv else _brief(res, predictor), predictor, csv, 'film')
-    if bad: raise GenreError(f'{len(bad)} of {len(res)} films are not predicted: '
-        + '; '.join(f'row {i+1}: {why}' for i,why in sorted(bad.items())[:5]) + '.')
+        source = files or None
+    if out := csv or as_json: report = _predict_into(predictor, source, out, top, dict(kw, resume=resume))
+    else: report = _predict_shown(predictor, source, films, top, kw)
+    _say_failed(report, films)
 
 # %% ../nbs/95_cli.ipynb #d5202d4c
 def _check_grid(name, p):

@@ -6,7 +6,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/multilabel.html.md"""
 
 # %% auto #0
 __all__ = ['over_thresh', 'thresh_text', 'top_labels', 'label_scores', 'label_prior', 'baseline_scores', 'multi_scores',
-           'bootstrap_scores', 'multilabel_report', 'label_report']
+           'bootstrap_draws', 'bootstrap_scores', 'multilabel_report', 'label_report']
 
 # %% ../nbs/02_multilabel.ipynb #a8a652c0
 import warnings
@@ -108,12 +108,18 @@ def multi_scores(
     return dict(n=len(y), threshold=thresh_text(thresh)) | {m:round(float(v), 4) for m,v in res.items()}
 
 # %% ../nbs/02_multilabel.ipynb #ec123906
-def _draws(n, n_boot, seed):
-    "How often each of `n` rows is in each resample, (resamples, n), some resamples at a time"
-    rng,step = np.random.default_rng(seed), max(1, 2_000_000//n)
+def bootstrap_draws(
+    n:int, # Rows
+    n_boot=1000, # Resamples
+    seed=0, # The same seed draws the same rows
+    groups=None, # A name for each row, such as its film: rows of one name are drawn together; None draws row by row
+): # Yields arrays (some of the resamples, n), float32
+    "How often each of `n` rows is in each resample, some resamples at a time"
+    names,code = (range(n),slice(None)) if groups is None else np.unique(groups, return_inverse=True)
+    rng,step,k = np.random.default_rng(seed), max(1, 2_000_000//n), len(names)
     for m in (min(step, n_boot-i) for i in range(0, n_boot, step)):
-        idx = rng.integers(0, n, (m,n)) + n*np.arange(m)[:,None]
-        yield np.bincount(idx.ravel(), minlength=m*n).reshape(m, n).astype(np.float32)
+        idx = rng.integers(0, k, (m,k)) + k*np.arange(m)[:,None]
+        yield np.bincount(idx.ravel(), minlength=m*k).reshape(m, k).astype(np.float32)[:,code]
 
 def _over(a, b):
     "`a/b`, and 0 where there is nothing to divide by"
@@ -168,11 +174,12 @@ def bootstrap_scores(
     k=3, # How many labels are the top ones
     n_boot=1000, # Resamples
     seed=0, # The same seed draws the same rows, so that two models can be compared
+    groups=None, # A name for each row: rows of one name are drawn together
 )->pd.DataFrame: # A row a resample, a column a score
     "The scores of `label_scores` in rows that are drawn with putting back"
     Y,probs,pred = _check_multi(preds)
     top,res = top_labels(probs, k), []
-    for w in _draws(len(Y), n_boot, seed):
+    for w in bootstrap_draws(len(Y), n_boot, seed, groups):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', RuntimeWarning) # a resample may lack a label: the mean is of the others
             auc,ap = np.nanmean(_ranks(w, Y, probs), 2)
@@ -210,7 +217,7 @@ def label_report(
     "The scores of each label, with intervals, and beside accuracy and F1 what a constant answer gets"
     Y,probs,pred = _check_multi(preds)
     n,share = Y.sum(0), Y.mean(0)
-    draws = np.concatenate([_ranks(w, Y, probs) for w in _draws(len(Y), n_boot, seed)], 1)
+    draws = np.concatenate([_ranks(w, Y, probs) for w in bootstrap_draws(len(Y), n_boot, seed)], 1)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning) # of a label without rows of both kinds all are NaN
         (auc_low,auc_high),(ap_low,ap_high) = (_ends(o, level) for o in draws)

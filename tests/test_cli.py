@@ -140,7 +140,7 @@ def test_predict_takes_folders_and_patterns(made, truth, tmp_path, monkeypatch):
     code,out,err = cli(f'predict {made}/model new')
     assert code==2 and out.count('new/')==3 and '1 of 4' in err and 'cut.jpg' in err
     refused(['predict', f'{made}/model', '*.png'], 'no pictures')
-    refused(['predict', f'{made}/model', 'https://a.example/1.jpg'], 'is an address')
+    refused(['predict', f'{made}/model', 'http://127.0.0.1:9/1.jpg'], 'http://127.0.0.1:9/1.jpg: private-address')
     refused(f'predict {made}/model nothing.jpg')
     refused(f'predict {made}/model new/0.jpg --csv new/0.jpg', 'table')
 

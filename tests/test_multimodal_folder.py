@@ -11,6 +11,7 @@ from genre_fastai.cli import app
 from genre_fastai.core import GenreError
 from genre_fastai.catalog.core import Catalog, read_catalog
 from genre_fastai.deploy.base import BadFiles, as_films
+from genre_fastai.deploy.batch import predict_stream
 from genre_fastai.deploy.folder import load_predictor, save_predictor
 from genre_fastai.multimodal.fusion import LinearFusion
 from genre_fastai.multimodal.models import PosterEncoder, PosterPlotNet, PosterTextNet
@@ -151,6 +152,8 @@ def test_a_network_says_the_same_after_loading(cat, tmp_path, modalities, kw):
     xs = learn.dls.test_dl(some).one_batch()
     with torch.no_grad(): want = learn.model(*(xs[:2] if 'poster' in modalities else xs[:1])).softmax(1)
     assert np.allclose(m.predictions(some).probs[:4], want.cpu().numpy(), atol=1e-4)
+    streamed = np.array([[o[v] for v in m.vocab] for o in predict_stream(m, some, bs=4)], float) # nan where there is nothing to read
+    assert np.allclose(streamed[~np.isnan(streamed[:,0])], m.predictions(some).probs[~np.isnan(streamed[:,0])], atol=2e-4) and (streamed>0).any(1).sum()>4
     texts = {k:some.df[k].tolist() for k in m.columns}
     rows = m.predict(some.files if 'poster' in modalities else None, texts) if 'poster' in modalities else m.predict(texts=dict(overview=['x','y']))
     assert len(rows)==(6 if 'poster' in modalities else 2)
@@ -201,7 +204,7 @@ def test_from_a_table_to_a_model_and_its_answers(cat, tmp_path, monkeypatch, no_
     assert json.loads(run(f'evaluate {m} {m}/catalog.csv --path . --json --split all'))['n']==len(read_catalog(m/'catalog.csv').ok)
     for line in ('0.png --overview "a scream in a dark house"', '--overview "a scream in a dark house"', '0.png'): assert 'horror' in run(f'predict {m} {line}').splitlines()[-1]
     assert 'file' not in run(f'predict {m} --overview "a wedding"') and '1.png' in run(f'predict {m} 0.png 1.png')
-    assert 'predictions in' in run(f'predict {m} --overview x --csv {tmp_path}/o.csv') and list(pd.read_csv(tmp_path/'o.csv'))==['file','pred','horror','romance']
+    assert 'predictions in' in run(f'predict {m} --overview x --csv {tmp_path}/o.csv') and list(pd.read_csv(tmp_path/'o.csv'))==['file','pred','horror','romance','error']
     for line,says in {f'{m} --title Jaws': 'does not read title; it takes PICTURE and --overview', f'{m}': 'nothing to predict', f'{m} 0.png 1.png --overview x': 'Give a table by --films',
         f'{m} 0.png --films films.csv': 'Give it alone', f'{m} --text plot': 'COLUMN=WORDS', f'{m} --overview " "': 'nothing to predict'}.items(): assert says in run(f'predict {line}', 2), line
     run(f'clean {m}/catalog.csv --path . --out {tmp_path}/clean.csv --model {m}')
@@ -215,7 +218,7 @@ def test_a_table_of_films_loses_no_row(folder, cat, tmp_path, monkeypatch):
     said = run(f'predict {folder} --films f.csv --csv out.csv --path {cat.path}', 2)
     assert '2 of 5 films are not predicted: row 3: ' in said and 'bad.png: ' in said and 'row 4: nothing' in said # in their order
     out = pd.read_csv('out.csv', keep_default_na=False)
-    assert list(out)==['id','file','overview','pred','horror','romance'] and out['id'].tolist()==[1,2,3,4,5]
+    assert list(out)==['id','file','overview','pred','horror','romance','error'] and out['id'].tolist()==[1,2,3,4,5]
     assert [bool(o) for o in out['pred']]==[True,True,False,False,True] and out['pred'][1]=='romance' and out['horror'][2]==''
     pd.DataFrame(dict(overview=told['romance'])).to_csv('texts.csv', index=False)
     assert run(f'predict {folder} --films texts.csv').count('romance')>=2
@@ -248,3 +251,17 @@ def test_a_model_of_posters_takes_no_text(cat, tmp_path, monkeypatch):
     assert 'a' in run(f'predict {m} {cat.path}/0.png')
     assert f'{m} does not read --overview; it takes PICTURE' in run(f'predict {m} {cat.path}/0.png --overview x', 2)
     with pytest.raises(GenreError, match='posters alone'): load_predictor(m).predict(cat.files[0], 'x')
+
+def test_a_fusion_is_made_ready_once(saved, cat, monkeypatch):
+    from genre_fastai.deploy import base
+    from genre_fastai.features import extract
+    m,some,made = load_predictor(saved), cat[:5], []
+    def count(module, name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, **kw: (made.append(name), real(*a, **kw))[1])
+    count(extract, 'weights_digest'), count(base, 'decode')
+    want = m.predictions(some).probs
+    for _ in range(2): assert np.allclose(m.predict_probs(some.files, some.df['overview'].tolist()), want, atol=1e-5)
+    assert made==['weights_digest']+['decode']*10
+    rows = list(predict_stream(m, some, bs=2))
+    assert np.allclose([[o[v] for v in m.vocab] for o in rows], want, atol=1e-4) and [o['pred'] for o in rows]==m.predict(some.files, some.df['overview'].tolist())['pred'].tolist()

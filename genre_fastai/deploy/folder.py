@@ -278,6 +278,11 @@ def _probs(self:Predictor, x, tta):
     return says_views(says, torch.from_numpy(x).to(next(self.model.parameters()).device), tta)
 
 @patch
+def batch_probs(self:Predictor, pixels, posters=None, texts=None):
+    "Probabilities of posters that are decoded"
+    return self._probs(pixels[self.sizes[0]], 0)
+
+@patch
 def predict_probs(self:Predictor,
     files=None, # Image files
     texts=None, # None: this model reads no texts

@@ -13,7 +13,6 @@ from collections import namedtuple
 from types import SimpleNamespace
 from fastai.vision.all import *
 from ..core import *
-from ..images import BadImage
 from ..catalog.core import *
 from ..text.data import *
 from ..text.embed import *
@@ -22,6 +21,7 @@ from ..text.tokens import *
 from ..vision.tensors import *
 from ..vision.arguments import *
 from ..vision.weights import *
+from ..vision.cache import ahead
 from ..vision.models import *
 from ..vision.inference import InferenceModel
 from ..multimodal.models import *
@@ -163,7 +163,7 @@ class NetPredictor(FilmPredictor):
 @patch
 def films_probs(self:NetPredictor, files, texts, bs, tta):
     "Probabilities of films in the form of `as_films`"
-    tokens = torch.from_numpy(self.tokenizer.encode(join_texts(pd.DataFrame(texts), self.columns))) if self.columns else None
+    tokens = self._tokens(texts)
     dev,n,res = next(self.model.parameters()).device, len(files), []
     if self.quick is None: parts = chunked(range(n), bs)
     else: parts = poster_pixels(files, self.config['size'], self.config['method'], bs if tta or dev.type!='cpu' else min(bs, 16))
@@ -172,6 +172,18 @@ def films_probs(self:NetPredictor, files, texts, bs, tta):
         t = None if tokens is None else tokens[at:at+len(o)].to(dev)
         res.append(self._says(t, None if self.quick is None else torch.from_numpy(o).to(dev), tta))
     return np.concatenate(res).astype(np.float32)
+
+# %% ../../nbs/84_deploy.multimodal.ipynb #b95dddb7
+@patch
+def _tokens(self:NetPredictor, texts):
+    return torch.from_numpy(self.tokenizer.encode(join_texts(pd.DataFrame(texts), self.columns))) if self.columns else None
+
+@patch
+def batch_probs(self:NetPredictor, pixels, posters, texts):
+    "Probabilities of films whose posters are decoded"
+    dev,t = next(self.model.parameters()).device, self._tokens(texts)
+    x = torch.from_numpy(pixels[self.sizes[0]]).to(dev) if self.sizes else None
+    return self._says(None if t is None else t.to(dev), x, 0)
 
 @patch
 def _says(self:NetPredictor, t, x, tta):
@@ -218,6 +230,14 @@ class _Films(Catalog):
     @property
     def files(self): return L(self.paths[o] for o in self.df['id'])
 
+@contextmanager
+def _fits():
+    "Experts that do not fit are a `GenreError`"
+    try: yield
+    except ValueError as e:
+        if 'matmul' not in str(e): raise
+        raise GenreError(f'The experts of this fusion do not fit its body or its sentence model ({e}). Copy the folder again.') from e
+
 class FusionPredictor(FilmPredictor):
     "A saved `LinearFusion`"
     def __init__(self,
@@ -230,19 +250,30 @@ class FusionPredictor(FilmPredictor):
 # %% ../../nbs/84_deploy.multimodal.ipynb #345d4c24
 @patch
 def films_probs(self:FusionPredictor, files, texts, bs, tta):
-    "Probabilities of films in the form of `as_films`"
-    try: return self.rows_probs(_Films(files, texts, self.config['multi']), tta)
-    except (GenreError, BadImage):
-        if bad := {f:why for f in files if f is not None and (why := why_bad(f))}: raise BadFiles(bad, len(files)) from None
-        raise
+    "Probabilities of films in the form of `as_films`; each file is decoded once"
+    self.model._check_predict(_Films(files, texts, self.config['multi']), tta)
+    def read(idxs, pool): return idxs, read_posters([files[i] for i in idxs], self.sizes, self.method, pool)
+    bad,res = {}, []
+    for idxs,(pixels,posters,why) in ahead(read, chunked(range(len(files)), bs), 1):
+        bad |= {files[idxs[k]]:o for k,o in why.items()}
+        if not bad: res.append(self.batch_probs(pixels, posters, {k:[v[i] for i in idxs] for k,v in texts.items()}))
+    if bad: raise BadFiles(bad, len(files))
+    return np.concatenate(res)
+
+# %% ../../nbs/84_deploy.multimodal.ipynb #e2b52ffb
+@patch(as_prop=True)
+def sizes(self:FusionPredictor): return list(dict.fromkeys(tuple(s) for o in self.model.poster_bodies() for s in o.sources))
+
+@patch
+def batch_probs(self:FusionPredictor, pixels, posters, texts):
+    "Probabilities of films whose posters are decoded; what was made ready for the first batch serves all"
+    films = _Films([None]*len(posters), texts, self.config['multi'])
+    with _fits(): return self.model.pixel_probs(films, pixels, posters)
 
 @patch
 def rows_probs(self:FusionPredictor, cat, tta=0):
     "Probabilities of the rows of a catalog"
-    try: return self.model.predictions(cat, tta).probs
-    except ValueError as e:
-        if 'matmul' not in str(e): raise
-        raise GenreError(f'The experts of this fusion do not fit its body or its sentence model ({e}). Copy the folder again.') from e
+    with _fits(): return self.model.predictions(cat, tta).probs
 
 # %% ../../nbs/84_deploy.multimodal.ipynb #ef773b91
 def _fusion_state(fusion):

@@ -200,7 +200,7 @@ class LinearFusion:
         store_attr()
         self.modalities = parse_modalities(modalities)
         if len(self.modalities)>4: raise GenreError(f'{len(self.modalities)} modalities are too many for a fusion. Give 4 at most.')
-        self.body,self.run_info,self.thresh,self.vocab,self.multi,self.seconds = None,None,.5,None,None,0.
+        self.body,self.run_info,self.thresh,self.vocab,self.multi,self.seconds,self.made = None,None,.5,None,None,0.,None
     def __repr__(self): return f'LinearFusion({", ".join(self.modalities)}: {", ".join(e.name for e in getattr(self, "parts", []))})'
 
 def _make_experts(fusion):
@@ -227,8 +227,9 @@ def _numbers(self:LinearFusion, e, cat, has, strict=True):
     if not has.any(): return None
     some = cat[has].assign(status='ok')
     if e.kind=='poster':
-        feats = extract_features(some, bodies=self._bodies(), strict=strict, progress=False)
-        self._same_bodies(feats)
+        bodies = self._bodies() if self.body is None else [dict(arch=o) for o in self.poster_bodies()]
+        feats = extract_features(some, bodies=bodies, strict=strict, progress=False)
+        self._same_bodies([dict(o) for o in feats.settings.get('bodies', [feats.settings])])
         has[has] = some.df['id'].isin(feats.ids).to_numpy()
     else: feats = text_features(some, e.modality, self.text)
     X = np.zeros((len(cat), feats.X.shape[1]), np.float32)
@@ -236,9 +237,8 @@ def _numbers(self:LinearFusion, e, cat, has, strict=True):
     return X
 
 @patch
-def _same_bodies(self:LinearFusion, feats):
+def _same_bodies(self:LinearFusion, got):
     "A `GenreError` where a body is another than the one that the expert was fitted for"
-    got = [dict(o) for o in feats.settings.get('bodies', [feats.settings])]
     if getattr(self, 'seen', None) is None: self.seen = got
     for old,new in zip(self.seen, got):
         if old['digest']==new['digest']: continue
@@ -337,7 +337,7 @@ def fit(self:LinearFusion,
     "Fit the experts, the regressions on their logits, and the thresholds"
     start,dev = time.perf_counter(), _dev_rows(cat)
     self.modalities = parse_modalities(self.modalities, cat)
-    self.vocab,self.multi = cat.classes, cat.multi
+    self.vocab,self.multi,self.made = cat.classes, cat.multi, None
     self.chosen_by = _check_by(self.by, self.multi)
     Y,train = dev.one_hot(self.vocab), (dev.df['split']=='train').to_numpy()
     self.prior,fold = _prior_logits(Y[train], self.multi), np.full(len(dev), -1)
@@ -364,15 +364,17 @@ def _check_predict(self:LinearFusion, cat, tta):
             f'`{cat.label_column}`. Give a catalog of the same kind.')
 
 @patch
-def _expert_logits(self:LinearFusion, cat):
-    "(rows, experts, classes) of logits less the prior's, and which modalities are there"
-    has = {m: has_modality(cat, m) for m in self.modalities}
+def _expert_logits(self:LinearFusion, cat, X=None, posters=None):
+    "(rows, experts, classes) of logits less the prior's, and which modalities are there; `X` are features of rows that have `posters`"
+    has = {m: has_modality(cat, m) if posters is None or m!='poster' else posters for m in self.modalities}
     Z = np.zeros((len(cat), len(self.parts), len(self.vocab)))
     for i,e in enumerate(self.parts):
         rows = has[e.modality]
         if not rows.any(): continue
         if e.kind=='words': Z[rows,i] = _words_logits(e.probe, cat[rows], self.vocab, self.prior)-self.prior
-        else: Z[rows,i] = (_as_logits(self._numbers(e, cat, rows)@e.W.T+e.b, self.multi)-self.prior)[rows]
+        else:
+            numbers = X if e.kind=='poster' and X is not None else self._numbers(e, cat, rows)
+            Z[rows,i] = (_as_logits(numbers@e.W.T+e.b, self.multi)-self.prior)[rows]
     return Z, has
 
 # %% ../../nbs/55_multimodal.fusion.ipynb #eca37524
@@ -404,6 +406,29 @@ def by_modality(self:LinearFusion,
     self._check_predict(cat, 0)
     Z,has = self._expert_logits(cat)
     return {m: Predictions(cat, self._probs(self._together(Z, has, [m])), self.vocab, self.thresh) for m in self.modalities}
+
+# %% ../../nbs/55_multimodal.fusion.ipynb #2ff3b57a
+@patch
+def poster_bodies(self:LinearFusion)->list: # Of `PosterBody`, none if it sees no posters
+    "The networks that see the posters, ready; made once"
+    if self.made is None: self.made = [PosterBody(**o) for o in self._bodies()] if 'poster' in self.modalities else []
+    return self.made
+
+@patch
+def pixel_probs(self:LinearFusion,
+    cat:Catalog, # The films' texts; no file is read
+    pixels, # Dict from height and width to pixels of all films, for each size of `poster_bodies`
+    posters, # Which films have a poster, (films,), bool
+)->np.ndarray: # (films, classes)
+    "What all experts together say of films whose posters are in memory"
+    self._check_predict(cat, 0)
+    X,bodies = None, self.poster_bodies() if posters.any() else []
+    if bodies:
+        self._same_bodies([dict(o.settings) for o in bodies])
+        got = np.concatenate([o({k:v[posters] for k,v in pixels.items()}) for o in bodies], 1)
+        X = np.zeros((len(cat), got.shape[1]), np.float32)
+        X[posters] = got
+    return self._probs(self._together(*self._expert_logits(cat, X, posters)))
 
 # %% ../../nbs/55_multimodal.fusion.ipynb #a663f73e
 def _bare(net):
