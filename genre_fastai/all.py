@@ -12,7 +12,7 @@ from genre_fastai.catalog.core import Catalog, decade, read_catalog
 from genre_fastai.catalog.sources import catalog_from
 from genre_fastai.catalog.verify import default_policy
 from genre_fastai.catalog.build import build_catalog
-from genre_fastai.predictions import Predictions
+from genre_fastai.predictions import Predictions, compare_predictions
 from genre_fastai.thresholds import fit_thresholds
 from genre_fastai.sample.dataset import add_truth, make_sample, unseen_poster
 from genre_fastai.sample.site import SampleSite
@@ -50,3 +50,5 @@ from genre_fastai.clean.issues import apply_rule, auto_clean, find_issues, find_
 from genre_fastai.clean.widget import ImageClassifierCleaner, ImageCleaner
 from genre_fastai.clean.evaluate import cleaning_report, issue_scores, linear_recipe, true_label_errors
 from genre_fastai.deploy.folder import load_predictor, save_predictor
+from genre_fastai.deploy.batch import predict_stream
+from genre_fastai.deploy.onnx import OnnxPredictor, export_onnx

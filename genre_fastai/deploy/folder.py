@@ -51,7 +51,7 @@ def model_config(
 
 # %% ../../nbs/85_deploy.folder.ipynb #5b5122cf
 _front = '''---
-library_name: fastai
+library_name: genre_fastai
 pipeline_tag: {}
 tags: [movie-posters, genre-classification]
 ---
