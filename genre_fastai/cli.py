@@ -335,15 +335,18 @@ def _show_labels(preds, whole, split, as_json):
     print(f'{text_table(report, index=False)}\n\n{text_table(each[_by_label], index=False)}')
 
 # %% ../nbs/95_cli.ipynb #f8723234
+def _answers(predictor, cat):
+    "What a saved model says of some rows, whose posters have to be there if it looks at them"
+    if 'poster' in predictor.modalities: cat.check_files()
+    return predictor.predictions(cat)
+
 def _show_scores(model, cat, split, as_json=False, whole=None):
     "Print what a saved model is worth on some rows"
     with large_import():
         from genre_fastai.deploy.folder import load_predictor
         from genre_fastai.interpret.interpret import PosterInterpretation
     from genre_fastai.figure import text_table
-    predictor = load_predictor(model)
-    if 'poster' in predictor.modalities: cat.check_files()
-    preds = predictor.predictions(cat)
+    preds = _answers(load_predictor(model), cat)
     if cat.multi: return _show_labels(preds, cat if whole is None else whole, split, as_json)
     interp = PosterInterpretation(preds)
     scores,matrix = interp.scores(), interp.confusion_matrix()
@@ -558,9 +561,7 @@ def interpret(
     with large_import():
         from genre_fastai.deploy.folder import load_predictor
         from genre_fastai.interpret.report import interpretation_report
-    predictor = load_predictor(model)
-    if 'poster' in predictor.modalities: cat.check_files()
-    report = interpretation_report(predictor.predictions(cat), f'{Path(model).name}: {split} rows')
+    report = interpretation_report(_answers(load_predictor(model), cat), f'{Path(model).name}: {split} rows')
     print(f'{len(cat)} {split} rows in {report.save(out)}')
 
 @_command()

@@ -6,9 +6,10 @@ Docs: https://genre-fastai.github.io/genre_fastai/core.html.md"""
 
 # %% auto #0
 __all__ = ['printable', 'GenreError', 'atomic_write', 'sha256_file', 'short_hash', 'well_formed', 'json_line', 'close_tail',
-           'nests', 'json_lines', 'is_whole', 'is_entry_text', 'is_entry_texts', 'stays_inside', 'safe_path',
-           'is_device', 'safe_paths', 'is_missing', 'as_text', 'as_texts', 'escape_cell', 'unescape_cell', 'csv_text',
-           'read_text', 'read_table', 'keep_memory', 'large_import', 'posters_path']
+           'nests', 'json_lines', 'is_whole', 'is_entry_text', 'is_entry_texts', 'is_entry_number', 'is_entry_size',
+           'is_entry_thresh', 'stays_inside', 'safe_path', 'is_device', 'safe_paths', 'is_missing', 'as_text',
+           'as_texts', 'escape_cell', 'unescape_cell', 'csv_text', 'read_text', 'read_table', 'keep_memory',
+           'large_import', 'posters_path']
 
 # %% ../nbs/00_core.ipynb #909ba3f4
 import atexit, contextlib, csv, ctypes, functools, gc, hashlib, io, json, numbers, os, re, secrets, socket, sys, time, warnings
@@ -204,6 +205,21 @@ def is_entry_texts(
 )->bool:
     "Is this a list of different texts?"
     return isinstance(v, list) and low<=len(v)<=high and all(is_entry_text(o, most) for o in v) and len(set(v))==len(v)
+
+# %% ../nbs/00_core.ipynb #5d015eb1
+def is_entry_number(v, low, high): return type(v) in (int, float) and low<=v<=high # False for NaN
+
+def is_entry_size(
+    v, # Any value
+)->bool:
+    "Are these a height and a width, whole numbers from 8 to 4096?"
+    return isinstance(v, list) and len(v)==2 and all(type(o) is int and 8<=o<=4096 for o in v)
+
+def is_entry_thresh(
+    v, # Any value
+)->bool:
+    "Is this a threshold from 0 to 1, a list of such, or None?"
+    return v is None or all(is_entry_number(o, 0, 1) for o in (v if isinstance(v, list) else [v]))
 
 # %% ../nbs/00_core.ipynb #9c6d25db
 def stays_inside(

@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/images.html.md"""
 __all__ = ['image_reasons', 'max_seconds', 'max_piece', 'suffixes', 'web_formats', 'image_formats', 'BadImage', 'read_bytes',
            'image_kind', 'guarded', 'TimedReader', 'open_image', 'check_pixels', 'scan_passes', 'load_opened',
            'skim_image', 'check_image', 'decode', 'strict_pillow', 'has_alpha', 'to_rgb', 'turn_of', 'upright_rgb',
-           'encode_image', 'convert_image', 'thumbnail', 'jpeg_bytes']
+           'one_colour', 'encode_image', 'convert_image', 'thumbnail', 'jpeg_bytes']
 
 # %% ../nbs/01_images.ipynb #97277f83
 import contextlib, importlib, os, re, stat, time
@@ -295,6 +295,14 @@ def _upright(im):
     with guarded():
         im.load() # by this Pillow turns a TIFF, and takes the entry away
         return im.transpose(Image.Transpose[_turns[turn]]) if (turn := turn_of(im))>1 else im
+
+# %% ../nbs/01_images.ipynb #55f60510
+def one_colour(
+    im, # A Pillow image
+)->bool:
+    "Is every pixel of a picture the same?"
+    a = np.asarray(im)
+    return bool((a==a[0,0]).all())
 
 # %% ../nbs/01_images.ipynb #e8689092
 def _profile(im):

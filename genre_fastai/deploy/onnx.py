@@ -275,13 +275,9 @@ def _metadata(b):
 # %% ../../nbs/86_deploy.onnx.ipynb #8066cce1
 def _is_fit(c):
     "Are size and method such as `get_dls` takes?"
-    size = c.get('size')
-    whole = isinstance(size, list) and len(size)==2 and all(type(o) is int and 8<=o<=4096 for o in size)
-    return whole and c.get('method') in ('squish','crop','pad')
+    return is_entry_size(c.get('size')) and c.get('method') in ('squish','crop','pad')
 
-def _is_thresh(v, vocab):
-    if isinstance(v, list) and len(v)!=len(vocab): return False
-    return v is None or all(type(o) in (int,float) and 0<=o<=1 for o in (v if isinstance(v, list) else [v]))
+def _is_thresh(v, vocab): return is_entry_thresh(v) and (not isinstance(v, list) or len(v)==len(vocab))
 
 def _config_of(data, path):
     "The metadata of a file that `export_onnx` wrote, or a `GenreError`"

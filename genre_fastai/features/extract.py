@@ -6,7 +6,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/features.extract.html.md"""
 
 # %% auto #0
 __all__ = ['pools', 'Features', 'load_features', 'join_features', 'StagePool', 'pooled_body', 'crop_views', 'PosterBody',
-           'extract_features']
+           'body_settings', 'extract_features']
 
 # %% ../../nbs/50_features.extract.ipynb #e43c459e
 import copy, hashlib, json, warnings
@@ -345,7 +345,10 @@ def body(self:_Posters, arch, *args, **kwargs):
 # %% ../../nbs/50_features.extract.ipynb #af80753b
 _of_body = 'arch','weights','pool','size','crops','precision'
 
-def _bodies(bodies, base):
+def body_settings(
+    bodies, # As of `extract_features`
+    base:dict, # Settings of a body that says nothing else
+)->list: # Of dicts
     "The settings of each body: what it does not say is as in `base`"
     if bodies is None: return [base]
     if isinstance(bodies, (str,dict)) or not len(bodies):
@@ -383,7 +386,7 @@ def extract_features(
     "Features of every image that takes part, by one forward pass a body, size and kind of view"
     if not len(cat := cat.ok): raise GenreError('The catalog has no usable rows. Look at its column `status`.')
     if not isinstance(cache_features, bool): cache_features = False if cache_features is None else features_folder(cache_features)
-    specs = _bodies(bodies, dict(arch=arch, weights=weights, pool=pool, size=size, crops=crops, precision=precision))
+    specs = body_settings(bodies, dict(arch=arch, weights=weights, pool=pool, size=size, crops=crops, precision=precision))
     posters = _Posters(cat, bs, cache_pixels, cache_features, progress)
     got = [posters.body(**o) for o in specs]
     bad = sorted(posters.reasons)

@@ -15,7 +15,7 @@ from fastcore.basics import patch, store_attr
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, softmax
 from ..core import *
-from ..metrics import row_losses
+from ..images import one_colour
 from ..measure import MeasureStore
 from ..catalog.core import *
 from ..catalog.splits import *
@@ -154,18 +154,13 @@ def _fit_words(e, cat, vocab, base, train, valid, fold):
     return res
 
 # %% ../../nbs/55_multimodal.fusion.ipynb #00f83264
-def _one_colour(file):
-    "Is every pixel of a picture the same?"
-    from genre_fastai.vision.cache import open_poster
-    a = np.asarray(open_poster(file))
-    return bool((a==a[0,0]).all())
-
 def has_modality(
     cat:Catalog, # Any rows
     modality, # 'poster', or a column of texts
 )->np.ndarray: # (rows,), bool
     "Which rows have a text, or a poster that is not of one colour"
     if modality!='poster': return np.array([bool(o) for o in column_texts(cat, modality)], bool)
+    from genre_fastai.vision.cache import open_poster
     res = (cat.df['file']!='').to_numpy(copy=True) if 'file' in cat.df else np.zeros(len(cat), bool)
     if not res.any(): return res
     some = cat[res]
@@ -174,7 +169,7 @@ def has_modality(
     digests,known,reasons = MeasureStore().measure_files(files)
     for i in np.flatnonzero((known['share']>=1) & np.array([not o for o in reasons], bool)):
         twins.setdefault(digests[i].tobytes(), []).append(i)
-    blank = [i for rows in twins.values() if _one_colour(files[rows[0]]) for i in rows]
+    blank = [i for rows in twins.values() if one_colour(open_poster(files[rows[0]])) for i in rows]
     res[np.flatnonzero(res)[blank]] = False
     return res
 
@@ -217,8 +212,7 @@ def _make_experts(fusion):
 def _bodies(self:LinearFusion):
     "What `extract_features` is told of the bodies"
     base = dict(arch=self.arch, weights=self.weights, pool=self.pool, size=self.size, precision=self.precision)
-    names = lambda o: o if isinstance(o, dict) else dict(zip(('arch','weights'), o if isinstance(o, (tuple,list)) else [o]))
-    res = [base] if self.bodies is None else [{**base, **names(o)} for o in self.bodies]
+    res = body_settings(self.bodies, base)
     return res if self.body is None else [{**o, 'arch':net} for o,net in zip(res, self.body)]
 
 @patch
@@ -478,7 +472,7 @@ def state(self:LinearFusion)->tuple: # Arrays by name, float32, and a dict that 
 # %% ../../nbs/55_multimodal.fusion.ipynb #6187fd90
 _seen_keys = set('arch weights pool size crops precision digest'.split())
 
-def _is_size(v): return isinstance(v, list) and len(v)==2 and all(is_whole(o, 8, 4096) for o in v)
+
 
 # %% ../../nbs/55_multimodal.fusion.ipynb #de893190
 def _is_seen(o):
@@ -486,7 +480,7 @@ def _is_seen(o):
     if not isinstance(o, dict) or set(o)-_seen_keys: return False
     if not all(is_entry_text(o.get(k)) for k in ('arch','weights','digest','pool')): return False
     size = o.get('size')
-    return (isinstance(size, list) and 0<len(size)<=4 and all(map(_is_size, size)) and o['pool'] in pools
+    return (isinstance(size, list) and 0<len(size)<=4 and all(map(is_entry_size, size)) and o['pool'] in pools
         and o.get('crops', 1) in (1,3,5) and o.get('precision', 'fp32') in ('fp32','bf16','fp16'))
 
 def _is_expert(o, modalities):
