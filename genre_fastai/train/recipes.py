@@ -142,6 +142,7 @@ data_settings = dict(
     target=None, # What is learned: see `get_dls`
     size=None, # Height and width in pixels; `poster_size`, or what the preset says
     method=None, # How a poster of another shape gets that size; 'squish', or what the preset says
+    batch_tfms=None, # Augmentation; that of `get_dls`, or what the preset says
     bs=None, # Rows a batch; 32, or what the preset says
     cache_pixels=None, # Decode the posters once: see `get_dls`
     num_workers=None) # Loading processes: see `get_dls`
@@ -189,8 +190,8 @@ recipes = dict(
 
 # %% ../../nbs/64_train.recipes.ipynb #240faf70
 _common = set('modalities tokenizer target size bs cache_pixels num_workers arch weights precision thresholds seed out resume'.split())
-_of_networks = _common | set('method label_smoothing balance loss opt_func freeze_bn freeze_epochs epochs base_lr lr lr_mult flat '
-    'patience keep_best cbs'.split())
+_of_networks = _common | set('method batch_tfms label_smoothing balance loss opt_func freeze_bn freeze_epochs epochs base_lr lr lr_mult '
+    'flat patience keep_best cbs'.split())
 _fit_settings = dict(fusion=_common, **dict.fromkeys(('gated','concat','late','article2'), _of_networks)) # which mean something
 
 def _check_modalities(recipe, s, known):
@@ -323,9 +324,14 @@ def _keep_better(learn, first, fit, kind, base='the solved head'):
     print(learn.run_info.kept)
 
 # %% ../../nbs/64_train.recipes.ipynb #a4c675ad
+def _of_data(s):
+    "What `get_dls` is given: where a recipe says nothing, its own or its preset's"
+    own = 'size','method','batch_tfms'
+    return {k:s[k] for k in data_settings if k not in own or s[k] is not None}
+
 def _make_learner(cat, s):
     "Loaders and learner of a recipe"
-    data = {k:s[k] for k in data_settings if k not in ('size','method')} | {k:s[k] for k in ('size','method') if s[k] is not None}
+    data = _of_data(s)
     dls = get_dls(cat, seed=s['seed'], **data)
     loss_func = poster_loss(dls, s['label_smoothing'], s['balance'], s['loss'])
     return poster_learner(dls, s['arch'], s['weights'], loss_func=loss_func, opt_func=s['opt_func'], precision=s['precision'],
@@ -423,8 +429,7 @@ def _train_fusion(cat, recipe, s, overrides):
 # %% ../../nbs/64_train.recipes.ipynb #d31742e2
 def _network_learner(cat, recipe, s):
     "Loaders and learner of a network of poster and texts"
-    data = {k:s[k] for k in data_settings if k not in ('size','method')} | {k:s[k] for k in ('size','method') if s[k] is not None}
-    dls = get_dls(cat, seed=s['seed'], **data | dict(tokenizer=s['tokenizer'] or ('sentence' if has_text() else 'words')))
+    dls = get_dls(cat, seed=s['seed'], **_of_data(s) | dict(tokenizer=s['tokenizer'] or ('sentence' if has_text() else 'words')))
     kw = dict(loss_func=poster_loss(dls, s['label_smoothing'], s['balance'], s['loss']), opt_func=s['opt_func'], precision=s['precision'])
     if recipe=='article2': return poster_plot_learner(dls, **kw)
     return poster_text_learner(dls, recipe, s['arch'], s['weights'], freeze_bn=s['freeze_bn'], **kw)
