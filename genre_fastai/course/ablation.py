@@ -112,19 +112,24 @@ def _of_name(df, name):
     g = df[df['name']==name].sort_values('seed')
     return {s: unpack_rows(r, int(n)) for s,r,n in zip(g['seed'], g['right'], g['n_test'])}
 
-def paired_difference(
-    df:pd.DataFrame, # Runs of one set
-    first:str, # Name of the entry that is compared with
-    second:str, # Name of the entry with something changed
-)->dict: # first, accuracy, difference, low, high, runs
-    "How much the second is better, over the seeds that both have"
+def _shares(df, first, second):
+    "Of each test row, the share of the common seeds in which each of two entries has it right, and the number of these seeds"
     a,b = _of_name(df, first), _of_name(df, second)
     both = sorted(a.keys() & b.keys())
     if not both: raise GenreError(f'{first!r} and {second!r} have no seed in common. Run both.')
-    x,y = (np.mean([o[s] for s in both], axis=0) for o in (a, b))
+    return *(np.mean([o[s] for s in both], axis=0) for o in (a, b)), len(both)
+
+def paired_difference(
+    df:pd.DataFrame, # Runs of one set, or of several
+    first:str, # Name of the entry that is compared with
+    second:str, # Name of the entry with something changed
+)->dict: # first, accuracy, difference, low, high, runs (of the set that has the fewest)
+    "How much the second is better, over the seeds that both have"
+    parts = [_shares(g, first, second) for _,g in df.groupby('data', sort=False)]
+    x,y = (np.concatenate([o[i] for o in parts]) for i in (0,1))
     d,half = y-x, mean_interval(y-x)
     return dict(first=round(x.mean(), 4), accuracy=round(y.mean(), 4), difference=round(d.mean(), 4), low=round(d.mean()-half, 4),
-        high=round(d.mean()+half, 4), runs=len(both))
+        high=round(d.mean()+half, 4), runs=min(o[2] for o in parts))
 
 # %% ../../nbs/94_course.ablation.ipynb #dd319f8a
 def _against(name):
@@ -135,11 +140,11 @@ def _against(name):
 def ablation_table(
     out='results', # Folder with `ablation.csv`
 )->pd.DataFrame: # recipe, changed, against, data, first, accuracy, difference, low, high, runs
-    "What each part is worth on each set: negative where the change costs"
+    "What each part is worth on each set, and over the rows of all: negative where the change costs"
     df,rows = measured(out, 'ablation', 'python benchmarks/ablation.py --posters FOLDER').df, []
     for name in [*ablations, 'no TTA', 'TTA']:
         recipe,other = _against(name)
-        for data,g in df.groupby('data', sort=False):
-            if not other or not {name,other}<=set(g['name']): continue
-            rows.append(dict(recipe=recipe, changed=name, against=other, data=data, **paired_difference(g, other, name)))
+        had = [(d,g) for d,g in df.groupby('data', sort=False) if other and {name,other}<=set(g['name'])]
+        if len(had)>1: had.append(('all', pd.concat([g for _,g in had])))
+        rows += [dict(recipe=recipe, changed=name, against=other, data=d, **paired_difference(g, other, name)) for d,g in had]
     return pd.DataFrame(rows).sort_values('recipe', ascending=False, kind='stable', ignore_index=True)
