@@ -1,4 +1,5 @@
 "Results as markdown, for the README and the lessons: `from tables import results_markdown` with tools/ on the path"
+from genre_fastai.course.ablation import ablation_table
 from genre_fastai.course.genres import genres_table
 from genre_fastai.course.multimodal import multimodal_table
 from genre_fastai.course.benchmark import findings, named, results_table, set_name, several_sizes
@@ -68,3 +69,30 @@ def multimodal_markdown(out='results'):
     lines = [[r.entry, num(r.auc)+('' if r.half!=r.half else f' ± {r.half:.3f}'), num(r.f1), num(r.f1_half), f'{num(r.macro_f1)} / {num(r.macro_f1_each)}'.removesuffix(' / '), num(r.hamming_half),
         '' if r.runs!=r.runs else int(r.runs), '' if r.cpu!=r.cpu else f'{r.cpu:.0f}'] for r in multimodal_table(out).itertuples()]
     return _markdown(['', 'macro AUC', 'samples F1', 'at .5', 'macro F1: one threshold / one a genre', 'Hamming at .5', 'runs', 'CPU s'], lines)
+
+def ablation_markdown(out='results'):
+    "What each part of a recipe is worth: a line a change, a column a set, and over the rows of all sets"
+    df = ablation_table(out)
+    data = [o for o in dict.fromkeys(df['data']) if o!='all']
+    cell = lambda g: f"{g['difference']:+.3f} [{g['low']:+.3f}, {g['high']:+.3f}]"
+    def line(r, c, g):
+        by = {o['data']: cell(o) for o in g.to_dict('records')}
+        return [f"`{r}`", c, f"**{by['all']}**", *[by.get(o, '') for o in data]]
+    lines = [line(r, c, g) for (r,c),g in df.groupby(['recipe','changed'], sort=False)]
+    return _markdown(['recipe','changed','all three','romance horror superhero','action comedy drama','action decades'] if len(data)==3 else ['recipe','changed','all',*data], lines)
+
+def summary_markdown(out='results'):
+    "The articles' systems made again, and what stands here in their place, on the same test rows"
+    main,genres,several = results_table(out), genres_table(out), multimodal_table(out)
+    one = genres_table(out, several=False)
+    lines = []
+    for data,article in (('romance_horror_superhero','article1'), ('action_comedy_drama','article0'), ('action_decades','article1')):
+        g = main[(main['data']==data) & (main['n']==0)].set_index('recipe')
+        both = one[(one['data']==data) & (one['entry']=='all bodies, linear')].iloc[0]
+        lines.append([set_name(data)+', accuracy', f"{g.loc[article,'baseline']:.3f}", f"{g.loc[article,'accuracy']:.3f} ({article})", f"{g.loc['finetune','accuracy']:.3f} `finetune`; {both['accuracy']:.3f} several bodies, linear"])
+    pick = lambda df, e: df[df['entry']==e].iloc[0]
+    n,a,b = (pick(genres, o) for o in ('no look at the poster','article 3: VGG16 flat, MLP','all bodies, linear'))
+    lines.append(['18 genres from posters: macro AUC; recall of the top 3', f"{n['auc']:.3f}; {n['top3_recall']:.3f}", f"{a['auc']:.3f}; {a['top3_recall']:.3f} (article 3)", f"{b['auc']:.3f}; {b['top3_recall']:.3f} several bodies, linear"])
+    n,a,b,c = (pick(several, o) for o in ('no look at the film','article 2: CNN and LSTM','poster and overview, linear','poster and overview, larger sentence encoder'))
+    lines.append(['18 genres from poster and overview: macro AUC; samples F1', f"{n['auc']:.3f}; {n['f1']:.3f}", f"{a['auc']:.3f}; {a['f1']:.3f} (article 2)", f"{b['auc']:.3f}; {b['f1']:.3f} `fusion`; {c['auc']:.3f}; {c['f1']:.3f} with a larger sentence encoder"])
+    return _markdown(['asked on test rows','without a look','the article, made again','here'], lines)
