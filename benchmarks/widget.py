@@ -1,5 +1,12 @@
 """The cleaner on many posters in a real JupyterLab, in headless Chromium: seconds to the first page (beside fastai's cleaner, alternating),
-milliseconds to a mark, memory while paging"""
+milliseconds to a mark, memory while paging.
+
+--kernel measures the list that learns without a browser: milliseconds of an answer to a mark, of the posters that look alike and of a page, with the
+probes at rest and while they are solved; seconds to a new order; memory after some hundred marks.
+
+    python benchmarks/widget.py                      # 10,000 posters in a real JupyterLab
+    python benchmarks/widget.py --live               # the same with a list that learns
+    python benchmarks/widget.py --kernel --n 10000   # the kernel's side of `live`, no browser needed"""
 import argparse, os, statistics, sys, tempfile, time
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'tests'))
@@ -18,6 +25,13 @@ issues = pd.DataFrame(dict(id=odd, action='relabel', suggested=cat.classes[0], r
 def rss(): return int(next(o for o in open('/proc/self/status') if o.startswith('VmRSS')).split()[1])/1024
 kept = []'''
 ours = "kept.append(ImageCleaner(cat, 'cleaning.jsonl', issues)); kept[-1]"
+learns = "kept.append(ImageCleaner(cat, 'cleaning.jsonl', live=True, feats=feats)); kept[-1]"
+random_features = '''
+import numpy as np
+from genre_fastai.features.extract import Features
+of = np.array([cat.classes.index(o) for o in cat.df['label']])
+X = np.random.default_rng(0).normal(size=(len(cat), 512)) + np.random.default_rng(1).normal(size=(len(cat.classes), 512))[of]/3
+feats = Features(cat.df['id'], X)'''
 fastais = "c = ImagesCleaner(cat.classes, max_n=24); c.set_fns(cat.files); c"
 
 def posters(root, n):
@@ -64,11 +78,60 @@ def browser_memory(d):
     m = {o['name']:o['value'] for o in d.execute_cdp_cmd('Performance.getMetrics', {})['metrics']}
     return m['JSHeapUsedSize']/2**20, int(m['Nodes'])
 
-def main(n, rounds, pages):
+def rss(): return int(next(o for o in open('/proc/self/status') if o.startswith('VmRSS')).split()[1])/1024
+
+def learning(root, n, d=2560, classes=12):
+    "A widget on `n` rows without files, every seventh of them with a wrong label, whose features know the right one"
+    import numpy as np
+    from genre_fastai.catalog.core import Catalog
+    from genre_fastai.features.extract import Features
+    from genre_fastai.clean.decisions import CleaningSession
+    from genre_fastai.clean.live import LiveIssues
+    from genre_fastai.clean.widget import ImageCleaner
+    rng,names = np.random.default_rng(0), [f'genre {i}' for i in range(classes)]
+    true = rng.integers(classes, size=n)
+    given = np.where(np.arange(n)%7==0, (true+1)%classes, true)
+    split = ['train' if i%5 else 'valid' for i in range(n)]
+    cat = Catalog(dict(file=[f'posters/{i:05d}.jpg' for i in range(n)], label=[names[i] for i in given], split=split), root)
+    X = rng.normal(size=(n, d)).astype('float32') + 3*rng.normal(size=(classes, d)).astype('float32')[true]*(rng.random((n, 1))<.9)/8
+    live = LiveIssues(CleaningSession(cat, root/'cleaning.jsonl'), Features(cat.df['id'], X))
+    return ImageCleaner(live.session, live=live), {o:names[i] for o,i in zip(cat.df['id'], true)}
+
+def kernel(n, marks=400):
+    "Milliseconds of the kernel's answers, and what they leave in memory"
+    with tempfile.TemporaryDirectory() as tmp:
+        w,true = learning(Path(tmp), n)
+        said,ms = lambda **m: w.answer(dict(view_id='v', **m))[0], {}
+        def clock(name, **m):
+            busy,start = w.live.learning, time.perf_counter()
+            res = said(**m)
+            assert res['tell']!='error', res
+            ms.setdefault(f'{name}{", probes being solved" if busy else ""}', []).append((time.perf_counter()-start)*1000)
+            return res
+        def order():
+            start = time.perf_counter()
+            while said(ask='live')['live']['busy']: time.sleep(.005)
+            return time.perf_counter()-start
+        print(f'{n:,} posters: the first order after {order():.1f} s', flush=True)
+        opened,secs,done,page = dict(filters=dict(decided='undecided')), [], 0, 0
+        while done<marks:
+            for r in (rows := clock('page', ask='page', page=page, **opened)['rows']):
+                clock('mark', ask='mark', id=r['id'], action='relabel', label=true[r['id']], model=r.get('model', ''))
+                clock('alike', ask='alike', id=r['id'])
+                done += 1
+                if done%25==0: secs.append(order())
+                if done in (marks//4, marks//2, marks): print(f'after {done} marks: {rss():.0f} MB', flush=True)
+            page += 1
+            if not rows: break
+        for k,v in sorted(ms.items()):
+            print(f'{k}: median {statistics.median(v):.1f} ms, 95 % {sorted(v)[int(.95*len(v))]:.1f} ms, worst {max(v):.0f} ms, of {len(v)}')
+        print(f'a new order, waited for: median {statistics.median(secs):.2f} s, worst {max(secs):.2f} s')
+
+def main(n, rounds, pages, live=False):
     with tempfile.TemporaryDirectory() as tmp:
         root = Path(tmp)
         posters(root, n)
-        notebook(root/'nb.ipynb', [setup, fastais, ours])
+        notebook(root/'nb.ipynb', [setup + random_features, fastais, learns] if live else [setup, fastais, ours])
         with server(root) as url, chromium() as d:
             d.set_script_timeout(120)
             p = Page(d)
@@ -84,6 +147,10 @@ def main(n, rounds, pages):
             ms = [mark(p) for _ in range(20)]
             for name,o in zip(('painted', 'in the journal'), zip(*ms)):
                 print(f'mark {name}: median {statistics.median(o):.0f} ms, worst {max(o):.0f} ms')
+            if live:
+                news = lambda: p.js("return document.querySelector('.gc-learnt').textContent")
+                wait(lambda: news().startswith('order of'), 'an order', 120)
+                p.choose('decided', '')
             p.choose('reason', '')
             wait(lambda: p.total()==f'{n:,} posters', 'all posters')
             d.execute_cdp_cmd('Performance.enable', {})
@@ -107,5 +174,9 @@ if __name__=='__main__':
     ap.add_argument('--n', type=int, default=10_000, help='posters; at least 150')
     ap.add_argument('--rounds', type=int, default=5)
     ap.add_argument('--pages', type=int, default=120, help='pages to turn')
+    ap.add_argument('--live', action='store_true', help='in the browser, with a list that learns')
+    ap.add_argument('--kernel', action='store_true', help="the kernel's side of the list that learns, without a browser")
+    ap.add_argument('--marks', type=int, default=400, help='marks, with --kernel')
     args = ap.parse_args()
-    main(args.n, args.rounds, args.pages)
+    if args.kernel: kernel(args.n, args.marks)
+    else: main(args.n, args.rounds, args.pages, args.live)

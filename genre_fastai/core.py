@@ -6,13 +6,13 @@ Docs: https://genre-fastai.github.io/genre_fastai/core.html.md"""
 
 # %% auto #0
 __all__ = ['printable', 'GenreError', 'atomic_write', 'sha256_file', 'short_hash', 'well_formed', 'json_line', 'close_tail',
-           'nests', 'json_lines', 'is_whole', 'is_entry_text', 'is_entry_texts', 'is_entry_number', 'is_entry_size',
-           'is_entry_thresh', 'stays_inside', 'safe_path', 'is_device', 'safe_paths', 'is_missing', 'as_text',
-           'as_texts', 'escape_cell', 'unescape_cell', 'csv_text', 'read_text', 'read_table', 'keep_memory',
-           'large_import', 'posters_path']
+           'nests', 'json_lines', 'is_whole', 'short_repr', 'check_whole', 'read_json', 'is_entry_text',
+           'is_entry_texts', 'is_entry_number', 'is_entry_size', 'is_entry_thresh', 'stays_inside', 'safe_path',
+           'is_device', 'safe_paths', 'is_missing', 'as_text', 'as_texts', 'escape_cell', 'unescape_cell', 'csv_text',
+           'read_text', 'read_table', 'keep_memory', 'large_import', 'posters_path']
 
 # %% ../nbs/00_core.ipynb #909ba3f4
-import atexit, contextlib, csv, ctypes, functools, gc, hashlib, io, json, numbers, os, re, secrets, socket, sys, time, warnings
+import atexit, contextlib, csv, ctypes, functools, gc, hashlib, io, json, numbers, os, re, reprlib, secrets, socket, sys, time, warnings
 from collections import Counter
 from pathlib import Path
 
@@ -188,6 +188,42 @@ def is_whole(
 )->bool:
     "Is this a whole number of a range?"
     return isinstance(v, numbers.Integral) and not isinstance(v, bool) and low<=v<=high
+
+# %% ../nbs/00_core.ipynb #7be99e09
+def short_repr(
+    v, # Any value
+)->str:
+    "A value in a message, cut where it is long"
+    r = reprlib.Repr()
+    r.maxstring = r.maxother = 60
+    return r.repr(v)
+
+def check_whole(
+    name:str, # Of the argument
+    v, # Its value
+    low=0, # Smallest
+    high=2**32-1, # Largest
+)->int:
+    "A whole number, or a `GenreError` that says its range"
+    if is_whole(v, low, high): return int(v)
+    raise GenreError(f'`{name}` is {short_repr(v)}, and should be a whole number from {low} to {high}.')
+
+# %% ../nbs/00_core.ipynb #cfb8f21d
+def _once(pairs):
+    d = dict(pairs)
+    if len(d)==len(pairs): return d
+    raise ValueError('a name stands there twice')
+
+def read_json(
+    text:bytes, # JSON in UTF-8
+    what, # What it is called in a message
+)->dict:
+    "The object in some JSON, or a `GenreError`"
+    try: o = json.loads(text.decode(), object_pairs_hook=_once)
+    except RecursionError: raise GenreError(f'{what} is damaged (nested too deeply). Copy or fetch it again.') from None
+    except ValueError as e: raise GenreError(f'{what} is damaged ({str(e)[:120]}). Copy or fetch it again.') from None
+    if isinstance(o, dict): return o
+    raise GenreError(f'{what} is damaged ({short_repr(o)} stands where names and values should). Copy or fetch it again.')
 
 # %% ../nbs/00_core.ipynb #cbdb1af1
 def is_entry_text(

@@ -231,7 +231,7 @@ def test_a_table_of_films_loses_no_row(folder, cat, tmp_path, monkeypatch):
     assert 'empty.csv has no rows' in run(f'predict {folder} --films empty.csv', 2)
 
 def test_a_film_of_which_nothing_is_said_has_no_genres():
-    from genre_fastai.cli import _top
+    from genre_fastai.commands.predict import _top
     res = pd.DataFrame(dict(file=['a','b','c'], pred=['x|y','',''], x=[.9,.1,np.nan], y=[.8,.2,np.nan]))
     t = _top(res, ['x','y'])
     assert t['pred'].tolist()==['x, y','none','not predicted'] and t['top 2'].tolist()==['x 0.90, y 0.80','y 0.20, x 0.10','']

@@ -70,6 +70,33 @@ print(at_import, [o for o in ('torch','fastai','sklearn','onnx') if o in sys.mod
     r = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=True)
     assert r.stdout.strip()=='[] []', r.stdout
 
+def test_commands_need_no_torch(made, model, posters, tmp_path):
+    "predict and evaluate of an .onnx file; and a stream of it is what the folder says"
+    rows = [f'{p.name},{["a","b","a;b"][i%3]},test' for i,p in enumerate(posters[:6])]
+    (few := tmp_path/'few.csv').write_text('\n'.join(['file,labels,split', *rows]))
+    code = f"""import sys
+from genre_fastai.cli import main
+for line in (['predict', sys.argv[1], sys.argv[2], '--csv', sys.argv[3]], ['evaluate', sys.argv[1], sys.argv[4], '--path', sys.argv[5]]):
+    try: main(line)
+    except SystemExit as e: assert not e.code, e.code
+    print('loaded', [o for o in ('torch','fastai','aiohttp','sklearn') if o in sys.modules])"""
+    args = model.parent/'m.onnx', posters[0], tmp_path/'o.csv', few, posters[0].parent
+    r = subprocess.run([sys.executable, '-c', code, *map(str, args)], cwd=root, capture_output=True, text=True)
+    assert r.returncode==0, r.stderr
+    assert [o for o in r.stdout.splitlines() if o.startswith('loaded')]==['loaded []', "loaded ['sklearn']"], r.stdout
+    from genre_fastai.deploy.batch import predict_stream
+    torch_model,bad = load_predictor(model), tmp_path/'bad.jpg'
+    bad.write_bytes(b'no picture')
+    got,want = (list(predict_stream(m, [*posters[:3], bad])) for m in (made, torch_model))
+    assert [o['pred'] for o in got]==[o['pred'] for o in want] and got[3]['error']==want[3]['error']!=''
+    assert np.allclose([[o['a'],o['b']] for o in got[:3]], [[o['a'],o['b']] for o in want[:3]], atol=2e-4)
+
+def test_any_name_opens(model, made):
+    from genre_fastai.deploy.open import open_predictor
+    assert isinstance(open_predictor(model.parent/'m.onnx'), OnnxPredictor) and open_predictor(str(model)).vocab==made.vocab
+    for odd,why in ((model.parent/'none.onnx', 'cannot be read'), ('hub:x', 'as user/name'), (model.parent, 'no config.json')):
+        with pytest.raises(GenreError, match=why): open_predictor(odd)
+
 def test_no_machine_paths(made, model):
     assert not any(str(o).encode() in (model.parent/'m.onnx').read_bytes() for o in (root, Path.home(), model))
 

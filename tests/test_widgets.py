@@ -1,11 +1,12 @@
 "The cleaner: its answers without a browser, and the widget itself in headless Chromium against a real JupyterLab, Notebook 7 and Voila"
-import hashlib, io, json, types
+import hashlib, io, json, time, types
 import numpy as np, pandas as pd, pytest
 from PIL import Image
 from genre_fastai.clean.decisions import CleaningSession, replay
 from genre_fastai.catalog.core import Catalog
 from genre_fastai.core import GenreError
-from genre_fastai.clean.widget import ImageCleaner, Thumbs, items_catalog
+from genre_fastai.clean.thumbs import Thumbs
+from genre_fastai.clean.widget import ImageCleaner, items_catalog
 from genre_fastai.predictions import Predictions
 from labsite import Page, browser, chromium, driver, missing, notebook, server, wait
 
@@ -55,18 +56,18 @@ def test_memory_does_not_grow_with_the_pages(tmp_path):
 
 def test_pages_from_stored_pixels(tmp_path, monkeypatch):
     "What was decoded for training is not decoded to be shown; a changed file is"
-    import genre_fastai.clean.widget as widget
+    import genre_fastai.clean.thumbs as small
     from genre_fastai.measure import MeasureStore, fit_pixels
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
     cat,_ = posters(tmp_path, 12)
     Image.new('RGB', (120,80), 'navy').save(cat.files[3]) # a wide one
-    tall,decode = tmp_path/'images/004.jpg', widget.thumbnail
+    tall,decode = tmp_path/'images/004.jpg', small.thumbnail
     exif = Image.Exif(); exif[0x0112] = 6
     Image.new('RGB', (120,80), 'teal').save(tall, exif=exif) # lies on its side
-    pixels = [fit_pixels(widget.open_image(f.read_bytes()), (96,64)) for f in cat.files[:11]]
+    pixels = [fit_pixels(small.open_image(f.read_bytes()), (96,64)) for f in cat.files[:11]]
     MeasureStore().pixels((96,64)).add([hashlib.sha256(f.read_bytes()).digest() for f in cat.files[:11]], np.stack(pixels))
     made = []
-    monkeypatch.setattr(widget, 'thumbnail', lambda data, *args: (made.append(data), decode(data, *args))[1])
+    monkeypatch.setattr(small, 'thumbnail', lambda data, *args: (made.append(data), decode(data, *args))[1])
     w = ImageCleaner(cat, tmp_path/'j.jsonl')
     rows = said(w, 'page')['rows']
     r,buffers = w.answer(dict(ask='pictures', ids=[o['id'] for o in rows]))
@@ -150,6 +151,101 @@ def test_in_place_of_fastais(tmp_path, multi):
     odd = types.SimpleNamespace(train_ds=types.SimpleNamespace(items=[1]), valid_ds=types.SimpleNamespace(items=[]))
     with pytest.raises(GenreError, match='not image files'): items_catalog(odd)
 
+# ---- the list that learns
+def learning_posters(path, n=160, seed=0):
+    "A catalog with every seventh label wrong, `Features` that know the right one, and which rows are wrong"
+    from genre_fastai.features.extract import Features
+    cat,_ = posters(path, n)
+    rng,true = np.random.default_rng(seed), cat.df['label'].tolist()
+    wrong = (np.arange(n)%7==0) & (cat.df['split']!='test').to_numpy()
+    cat = cat.assign(label=[classes[(classes.index(t)+1)%3] if o else t for o,t in zip(wrong, true)])
+    X = rng.normal(size=(n, 12)) + 4*np.eye(12)[[classes.index(t) for t in true]]
+    return cat, Features(cat.df['id'], X), dict(zip(cat.df['id'], wrong)), dict(zip(cat.df['id'], true))
+
+def learnt(w, n=None):
+    "The news, once the probes are solved"
+    def there():
+        l = said(w, 'live')['live']
+        return not l['busy'] and (n is None or l['marked']>=n) and l
+    return wait(there, 'the new order')
+
+undecided = dict(filters=dict(decided='undecided'), view_id='v')
+
+def test_the_list_learns(tmp_path):
+    "Wrong labels come first, each mark names the model that was shown, and what was seen stays where it is"
+    cat,feats,wrong,true = learning_posters(tmp_path)
+    w = ImageCleaner(cat, tmp_path/'j.jsonl', live=True, feats=feats, page_size=10)
+    first = learnt(w)
+    assert first['model'].startswith('probe-1-') and not first['error'] and first['left']['low']<=first['left']['n']<=first['left']['high']
+    page = said(w, 'page', **undecided)
+    assert sum(wrong[r['id']] for r in page['rows'])>=6 and page['live']['model']==first['model']
+    seen = [r['id'] for r in page['rows']]
+    for r in page['rows'][:6]:
+        assert r['model']==first['model'] and r['pred'] in classes
+        got = said(w, 'mark', id=r['id'], action='relabel', label=true[r['id']], model=r['model'])
+        assert got['states'][0]['labels']==[true[r['id']]]
+    news = learnt(w, 5)
+    assert news['model']!=first['model'] and news['model'].startswith('probe-2-')
+    assert [r['id'] for r in said(w, 'page', **undecided)['rows']]==seen # not even the decided ones go
+    after = said(w, 'page', page=1, **undecided)
+    order = [o for o in w.live.order() if o not in seen]
+    assert [r['id'] for r in after['rows']]==order[:10] and {r['model'] for r in after['rows']}=={news['model']}
+    assert after['total']==len(cat) # nothing is shown twice, and nothing is lost
+    audits = [i for i,o in enumerate(w.ids) if w.live.kind(o)=='audit' and not w.session.decision(o)]
+    assert audits and all(w.row(i)['why'].startswith('audit: drawn at random') for i in audits)
+    lines = [json.loads(o) for o in (tmp_path/'j.jsonl').read_text().splitlines()][1:]
+    assert [d['model'] for d in lines]==[first['model']]*6
+    assert said(w, 'mark', id=order[0], action='keep', model='gpt')['states'][0]['action']=='keep' # a name that was never shown
+    assert 'model' not in json.loads((tmp_path/'j.jsonl').read_text().splitlines()[-1])
+    assert w.session.apply().to_csv()==replay(cat, tmp_path/'j.jsonl').to_csv()
+
+def test_posters_that_look_alike_are_marked_at_once(tmp_path):
+    cat,feats,wrong,true = learning_posters(tmp_path)
+    w = ImageCleaner(cat, tmp_path/'j.jsonl', live=True, feats=feats)
+    learnt(w)
+    id = next(r['id'] for r in said(w, 'page', **undecided)['rows'] if wrong[r['id']])
+    assert said(w, 'alike', id=id)['rows']==[] # before its mark
+    said(w, 'mark', id=id, action='relabel', label=true[id])
+    offer = said(w, 'alike', id=id)
+    ids = [r['id'] for r in offer['rows']]
+    assert len(ids)>=2 and id not in ids and offer['mark']==dict(action='relabel', label=true[id])
+    got = said(w, 'mark_all', of=id, ids=ids, model=offer['model'])
+    assert {tuple(s['labels']) for s in got['states']}=={(true[id],)} and got['counts']['relabel']==len(ids)+1
+    lines = [json.loads(o) for o in (tmp_path/'j.jsonl').read_text().splitlines()][2:]
+    assert len({d['batch'] for d in lines})==1 and {d['model'] for d in lines}=={offer['model']} and len(lines)==len(ids)
+    learnt(w) # an order in between does not matter to undo
+    back = said(w, 'undo')
+    assert {s['id'] for s in back['states']}=={*ids} and not any(s['action'] for s in back['states']) and f'{len(ids)} posters' in back['note']
+    assert said(w, 'undo')['states'][0]['id']==id and said(w, 'redo')['states'][0]['id']==id
+    assert {s['id'] for s in said(w, 'redo')['states']}=={*ids}
+    frozen = cat.where(split='test').df['id'][0]
+    assert 'frozen' in said(w, 'mark_all', of=id, ids=[frozen])['error']
+    for bad in ({}, dict(of=id), dict(of='x', ids=[]), dict(of=id, ids='abc'), dict(of=id, ids=[3])):
+        assert said(w, 'mark_all', **bad)['tell']=='error'
+    plain = ImageCleaner(cat, tmp_path/'other.jsonl')
+    assert said(plain, 'alike', id=id)['rows']==[] and 'does not learn' in said(plain, 'mark_all', of=id, ids=[id])['error']
+    assert said(plain, 'live')['live'] is None
+
+def test_answers_come_while_the_probes_are_solved(tmp_path, monkeypatch):
+    "A thread that hangs or fails holds up no answer, and is told"
+    import threading
+    from genre_fastai.clean.live import LiveIssues
+    cat,feats,_,_ = learning_posters(tmp_path)
+    hold,solve = threading.Event(), LiveIssues._learn
+    monkeypatch.setattr(LiveIssues, '_learn', lambda *args: (hold.wait(20), solve(*args))[1])
+    w = ImageCleaner(cat, tmp_path/'j.jsonl', live=True, feats=feats)
+    page = said(w, 'page', **undecided)
+    for r in page['rows'][:12]: assert r['state']['frozen'] or said(w, 'mark', id=r['id'], action='keep')['live']['busy']
+    assert said(w, 'undo')['tell']=='marked' and said(w, 'page', page=1, **undecided)['rows']
+    hold.set()
+    model = learnt(w)['model'] # of the marks that were made meanwhile, too
+    assert model.startswith('probe-')
+    monkeypatch.setattr(LiveIssues, '_learn', lambda *args: 1/0)
+    said(w, 'live', now=True)
+    news = learnt(w)
+    assert 'ZeroDivisionError' in news['error'] and news['model']==model and said(w, 'page', **undecided)['rows']
+    with pytest.raises(GenreError, match='as `feats`'): ImageCleaner(cat, tmp_path/'j.jsonl', live=True)
+
 # ---- in a browser
 no_browser = 'no chromium and chromedriver on this machine (Debian: apt-get install chromium chromium-driver)'
 needs_browser = pytest.mark.skipif(not (browser and driver), reason=no_browser)
@@ -168,6 +264,13 @@ pairs = pd.DataFrame(dict(id_a=[id_of['images/001.jpg']], id_b=[id_of['images/00
 accept = '''copy = dict(id=pairs['id_b'], action='copy_of', other=pairs['id_a'], reason='near copy')
 ImageCleaner(cat, 'copies.jsonl', pd.DataFrame(copy), page_size=12)'''
 
+learns = '''import numpy as np
+from genre_fastai.catalog.core import *
+from genre_fastai.features.extract import Features
+from genre_fastai.clean.widget import *
+cat = read_catalog('learns/catalog.csv')
+feats = Features(cat.df['id'], np.load('learns/X.npy'))'''
+
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
     "One server, and a folder with a notebook for each of its front ends"
@@ -177,6 +280,10 @@ def site(tmp_path_factory):
     sugg.to_csv(root/'sugg.csv', index=False)
     for f in ('lab', 'seven', 'voila'): notebook(root/f'{f}.ipynb', cells)
     notebook(root/'copies.ipynb', [cells[0], accept])
+    cat2,feats,wrong,_ = learning_posters(root/'learns')
+    cat2.save(root/'learns/catalog.csv')
+    np.save(root/'learns/X.npy', feats.X)
+    notebook(root/'learns.ipynb', [learns, "ImageCleaner(cat, 'learns.jsonl', live=True, feats=feats, page_size=12)"])
     with server(root) as url: yield types.SimpleNamespace(url=url, root=root, cat=cat, sugg=sugg, journal=root/'cleaning.jsonl')
 
 @pytest.fixture(scope='module')
@@ -291,3 +398,40 @@ def test_a_proposed_copy_is_accepted(chrome, site):
     wait(lambda: len(lines())==2, 'the line of the journal')
     d = json.loads(lines()[-1])
     assert (d['id'], d['file'], d['action'], d['other'])==(id_of(site.cat, 4), 'images/004.jpg', 'copy_of', id_of(site.cat, 1))
+
+@needs_browser
+@needs_lab
+def test_the_list_learns_in_voila(chrome, site):
+    "A mark offers those alike, B marks them, U takes them back, O orders anew, and nothing in view moves"
+    p,journal = Page(chrome), site.root/'learns.jsonl'
+    chrome.set_window_size(1280, 900)
+    chrome.get(f'{site.url}/voila/render/learns.ipynb')
+    news = lambda: p.js("return document.querySelector('.gc-live')?.textContent || ''")
+    wait(lambda: 'probably left' in news() and 'order of 0 marks' in news(), 'the first order')
+    lines = lambda: [json.loads(o) for o in journal.read_text().splitlines()][1:] if journal.exists() else []
+    files = lambda: [o.get_attribute('data-file') for o in p.cards()]
+    tops = lambda: p.js("return [...document.querySelectorAll('.gc-card')].map(o => o.offsetTop)")
+    time.sleep(.3)
+    was,at = files(), tops()
+    p.focus()
+    p.press('a')
+    wait(lambda: len(p.d.find_elements('css selector', '.gc-one img[src]'))>=2, 'posters that look alike')
+    n = len(p.find('.gc-one'))
+    box = "const r = document.querySelector('.gc-alike').getBoundingClientRect(); return [r.top, r.bottom, innerHeight, r.left, r.right, innerWidth]"
+    def inside(top, bottom, height, left, right, width): return 0<=top<bottom<=height and 0<=left<right<=width
+    for width in (390, 1280): # before everything, within the window
+        chrome.set_window_size(width, 900)
+        wait(lambda: p.js('return document.documentElement.scrollWidth <= innerWidth') and inside(*p.js(box)), 'the offer in the window')
+    p.press('b')
+    wait(lambda: len(lines())==n+1, 'the batch in the journal')
+    assert len({d.get('batch') for d in lines()[1:]})==1 and all(d['model'].startswith('probe-1-') for d in lines())
+    wait(lambda: f'order of {n+1} marks' in news(), 'the second order')
+    assert files()==was and tops()==at
+    p.press('u')
+    wait(lambda: len(lines())==2*n+1 and len(p.marks())==1, 'the batch taken back')
+    p.press('o')
+    wait(lambda: 'order of 1 mark' in news(), 'the order on a key')
+    assert files()==was and tops()==at
+    p.press('n')
+    wait(lambda: was[0] not in files(), 'the next page')
+    assert not {*files()} & {*was}

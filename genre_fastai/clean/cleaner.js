@@ -22,6 +22,7 @@ const button = (cls, text, label, onclick, attrs) => {
 const percent = v => v === null ? '' : Math.round(v * 100) + ' %';
 const words = {keep: 'kept', delete: 'deleted', relabel: 'relabelled', add_label: 'relabelled', remove_label: 'relabelled', copy_of: 'copy', left: 'left'};
 const marks = {keep: 'keep', delete: 'delete', copy_of: 'delete', relabel: 'relabel', add_label: 'relabel', remove_label: 'relabel'};
+const learns = [['B', 'the same for those alike'], ['O', 'order anew']];
 const help = {grid: [['arrows', 'move'], ['K', 'keep'], ['D', 'delete'], ['A', 'accept the proposal'], ['1–9', 'label'], ['R', 'choose label'], ['U', 'undo'], ['⇧U', 'redo'], ['N P', 'page'], ['Enter', 'enlarge']],
   pairs: [['arrows', 'move'], ['L', 'delete left'], ['R', 'delete right'], ['K', 'keep both'], ['U', 'undo'], ['⇧U', 'redo'], ['N P', 'page'], ['Enter', 'enlarge']]};
 
@@ -29,11 +30,13 @@ function render({model, el}) {
   const viewId = Math.random().toString(36).slice(2);
   let info = null, view = 'grid', page = 0, pages = 1, filters = {}, rows = [], items = [], cur = 0, seq = 0, timer = 0, hadFocus = false;
   let urls = []; // of the pictures of this page: set free with the next
+  let live = null, poll = 0, touched = false, gone = false, marked = null, offer = null; // where the list learns: its news, what was marked last, what is offered
 
+  const quiet = m => model.send({...m, view_id: viewId});
   const ask = m => {
     clearTimeout(timer);
     timer = setTimeout(() => say('Python has not answered yet: the kernel is busy, or it was restarted. In the latter case run the cell again; the marks are in the journal.', 'wait'), 5000);
-    try { model.send({...m, view_id: viewId}); } catch (e) { say('There is no connection to Python. Run the cell again; the marks are in the journal.', 'error'); }
+    try { quiet(m); } catch (e) { say('There is no connection to Python. Run the cell again; the marks are in the journal.', 'error'); }
   };
 
   // ---- the frame
@@ -44,7 +47,19 @@ function render({model, el}) {
   meter.append(make('i'));
   const tabs = make('div', 'gc-tabs', null, {role: 'tablist'});
   const big = make('dialog', 'gc-big', null, {'aria-label': 'Enlarged poster'});
-  root.append(bar, meter, tools, note, grid, foot, keys, big);
+  const news = make('div', 'gc-live', null, {role: 'status', hidden: ''});
+  const alike = make('div', 'gc-alike', null, {role: 'group', 'aria-label': 'Posters that look alike', popover: 'manual', hidden: ''});
+  // the news follow into the window where they are scrolled out of it: a popover stands before everything, in each front end
+  const chip = make('div', 'gc-chip', null, {popover: 'manual', hidden: '', 'aria-hidden': 'true'});
+  const inView = {news: true, grid: false};
+  const chipped = () => {
+    const on = !!live && !!live.left && !offer && !inView.news && inView.grid && !!chip.showPopover;
+    if (on !== chip.hidden) return;
+    chip.hidden = !on;
+    if (on) chip.showPopover(); else if (chip.matches(':popover-open')) chip.hidePopover();
+  };
+  const watch = new IntersectionObserver(es => { for (const e of es) inView[e.target === grid ? 'grid' : 'news'] = e.isIntersecting; chipped(); });
+  root.append(bar, meter, news, tools, note, grid, foot, keys, chip, alike, big);
   el.append(root);
 
   const say = (text, kind) => {
@@ -71,7 +86,7 @@ function render({model, el}) {
       tabs.append(b);
     }
     bar.replaceChildren(tabs, counts, make('span', 'gc-space'),
-      button('gc-undo', '↶ Undo', 'Undo the last decision (U)', () => ask({ask: 'undo'})), button('gc-redo', '↷ Redo', 'Redo (Shift U)', () => ask({ask: 'redo'})));
+      button('gc-undo', '↶ Undo', 'Undo the last decision (U)', () => back('undo')), button('gc-redo', '↷ Redo', 'Redo (Shift U)', () => back('redo')));
     const pagers = [0, 1].map(() => {
       const p = make('div', 'gc-pager', null, {role: 'group', 'aria-label': 'Pages'});
       const number = make('input', 'gc-number', null, {type: 'number', min: 1, 'aria-label': 'Page'});
@@ -87,9 +102,10 @@ function render({model, el}) {
       choice('decided', 'Decided', [['', 'decided or not'], ['undecided', 'undecided'], ['decided', 'decided'], ['keep', 'kept'], ['delete', 'deleted'], ...(info.multi ? [] : [['relabel', 'relabelled']])]));
     tools.append(button('gc-fresh', '⟳', 'Make the list again, with the decisions of other sessions', () => go(0, true)), make('span', 'gc-total'), make('span', 'gc-space'), pagers[0]);
     foot.replaceChildren(make('span', 'gc-journal', 'journal: ' + info.journal), make('span', 'gc-space'), pagers[1]);
-    keys.replaceChildren(...help[view].map(([k, t]) => { const s = make('span'); s.append(make('kbd', '', k), ' ' + t); return s; }));
+    keys.replaceChildren(...(live && view === 'grid' ? [...help.grid, ...learns] : help[view]).map(([k, t]) => { const s = make('span'); s.append(make('kbd', '', k), ' ' + t); return s; }));
   };
 
+  const back = how => { marked = null; unoffer(); ask({ask: how}); };
   const tally = c => {
     const sums = {};
     for (const [k, n] of Object.entries(c)) if (k !== 'left' && n) sums[words[k] || k] = (sums[words[k] || k] || 0) + n;
@@ -98,6 +114,92 @@ function render({model, el}) {
     const share = done + c.left ? done / (done + c.left) : 0;
     meter.firstChild.style.width = (share * 100) + '%';
     meter.setAttribute('aria-valuenow', Math.round(share * 100));
+  };
+
+  // ---- the list that learns: what Python says of it, and posters that look alike
+  const several = (n, word) => n.toLocaleString('en') + ' ' + word + (n === 1 ? '' : 's');
+  const look = now => { clearTimeout(poll); poll = 0; try { quiet({ask: 'live', now: !!now, view, filters}); } catch (e) { say('There is no connection to Python. Run the cell again; the marks are in the journal.', 'error'); } };
+  const estimate = e => '≈ ' + several(Math.round(e.n), 'error');
+  const between = e => '(' + Math.round(e.low).toLocaleString('en') + ' to ' + Math.round(e.high).toLocaleString('en') + ' among ' + e.left.toLocaleString('en') + ' undecided)';
+  const learnt = l => {
+    if (!l) return;
+    const was = live ? live.model : null, first = was !== null && !was;
+    live = l;
+    if (news.hidden) { news.hidden = false; root.classList.add('gc-learns'); watch.observe(news); watch.observe(grid); }
+    news.classList.toggle('gc-busy', l.busy);
+    news.classList.toggle('gc-stop', !!l.stop);
+    const e = l.left, text = make('span', 'gc-left-errors');
+    if (e) text.append(make('b', '', estimate(e)), ' probably left ', make('span', 'gc-range', between(e), {title: '90 % interval, from the marks so far'}));
+    else if (!l.error) text.append('The first order is being learnt …');
+    if (e) chip.replaceChildren(make('b', '', estimate(e)), ' left ' + between(e));
+    chipped();
+    const state = make('span', 'gc-learnt', l.busy ? 'learning …' : l.error ? '' : 'order of ' + several(l.marked, 'mark'), {title: l.model});
+    news.replaceChildren(text, make('span', 'gc-space'), state, button('gc-again', '⟲ Order', 'Order the rest of the list anew, below what you look at (O)', () => look(true)),
+      ...(l.error ? [make('span', 'gc-enough gc-wrong', l.error)] : l.enough ? [own('span', 'gc-enough', l.enough)] : []));
+    if (l.busy && !poll) poll = setTimeout(() => look(), 400);
+    if (first && l.model && !touched && !page && view === 'grid') go(0, true); // nobody has looked at anything yet
+  };
+  const unoffer = () => {
+    if (!offer) return;
+    const inside = alike.contains(document.activeElement);
+    offer.urls.forEach(u => URL.revokeObjectURL(u));
+    offer = null;
+    if (alike.hidePopover && alike.matches(':popover-open')) alike.hidePopover();
+    alike.hidden = true;
+    root.classList.remove('gc-offering');
+    alike.replaceChildren();
+    chipped();
+    if (inside && items[cur]) focus(cur);
+  };
+  const means = o => ({keep: 'Keep', delete: 'Delete', relabel: 'Relabel'})[o.action];
+  const offered = m => {
+    if (!marked || m.of !== marked.id) return;
+    unoffer();
+    if (m.rows.length < 2 || !means(m.mark)) return;
+    offer = {...m.mark, of: m.of, model: m.model, urls: [], parts: []};
+    const strip = make('div', 'gc-strip'), go = button('gc-all', '', '', () => markAll()), n = m.rows.length;
+    const count = () => {
+      const k = offer.parts.filter(p => p.on).length;
+      go.replaceChildren(means(offer) + ' ' + (k === n ? 'all ' + n : k) + ' ', ...(offer.action === 'relabel' ? offer.label ? ['→ ', own('bdi', '', labels(offer.label).join(', '))] : ['as proposed'] : []), ' ', make('kbd', '', 'B'));
+      go.setAttribute('aria-label', plain(means(offer) + ' ' + several(k, 'poster') + (offer.label ? ': ' + offer.label : '') + ' (B)'));
+      go.disabled = !k;
+    };
+    offer.parts = m.rows.map(row => {
+      const one = {row, on: true, img: make('img', '', null, {alt: '', draggable: 'false'})};
+      const b = button('gc-one', null, row.name + ', label ' + (row.was.join(', ') || 'none'), () => { one.on = !one.on; b.setAttribute('aria-pressed', one.on); count(); }, {'aria-pressed': 'true'});
+      b.append(one.img);
+      strip.append(b);
+      return one;
+    });
+    const what = make('div', 'gc-what');
+    what.append(make('b', '', 'These ' + n + ' look like '), own('bdi', '', marked.name), make('b', '', ' and are doubted too.'), ' A click leaves one out.');
+    const acts = make('div', 'gc-offer');
+    acts.append(go, button('gc-no', 'No', 'Leave them (Esc)', () => unoffer()));
+    if (live.left) acts.append(make('span', 'gc-space'), make('span', 'gc-range', estimate(live.left) + ' left'));
+    alike.dataset.mark = offer.action;
+    alike.replaceChildren(what, strip, acts);
+    count();
+    alike.hidden = false;
+    root.classList.add('gc-offering');
+    chipped();
+    if (alike.showPopover) alike.showPopover();
+    for (let i = 0; i < n; i += 4) ask({ask: 'pictures', ids: m.rows.slice(i, i + 4).map(o => o.id), seq: 'alike'});
+  };
+  const offerPictures = (m, buffers) => {
+    if (!offer) return;
+    m.ids.forEach((id, i) => {
+      const p = offer.parts.find(o => o.row.id === id);
+      if (!p) return;
+      offer.urls.push(URL.createObjectURL(new Blob([buffers[i]], {type: 'image/jpeg'})));
+      p.img.src = offer.urls[offer.urls.length - 1];
+    });
+  };
+  const markAll = () => {
+    const o = offer, ids = o.parts.filter(p => p.on).map(p => p.row.id);
+    if (!ids.length) return say('None of them is chosen.');
+    unoffer();
+    marked = null;
+    ask({ask: 'mark_all', of: o.of, ids, model: o.model});
   };
 
   // ---- pages
@@ -123,6 +225,7 @@ function render({model, el}) {
     for (const n of root.querySelectorAll('.gc-of')) n.textContent = 'of ' + pages.toLocaleString('en');
     for (const b of root.querySelectorAll('.gc-prev')) b.disabled = page === 0;
     for (const b of root.querySelectorAll('.gc-next')) b.disabled = page >= pages - 1;
+    learnt(m.live);
     const total = tools.querySelector('.gc-total');
     if (total) total.textContent = m.total.toLocaleString('en') + (view === 'grid' ? (m.total === 1 ? ' poster' : ' posters') : (m.total === 1 ? ' pair' : ' pairs'));
     tally(m.counts);
@@ -158,7 +261,7 @@ function render({model, el}) {
     named.append(label, make('span', 'gc-dim', percent(row.prob_label), {title: 'probability of the label'}));
     text.append(named);
     if (row.pred) {
-      const p = make('div', 'gc-pred', null, {title: 'What the model says'});
+      const p = make('div', 'gc-pred', null, {title: 'What the model ' + (row.model || '') + ' says'});
       const pred = labels(row.pred).join(', '), says = make('span', 'gc-says', null, {title: pred});
       says.append(make('span', 'gc-dim gc-model', 'model '), own('bdi', '', pred));
       p.append(says, make('b', '', percent(row.prob)));
@@ -263,7 +366,9 @@ function render({model, el}) {
   // ---- marks: painted at once, sent to Python, and painted again as Python says
   const tell = (row, action, more, state) => {
     row.state = {...row.state, action, ...state};
-    ask({ask: 'mark', id: row.id, action, ...more});
+    touched = true;
+    marked = live && view === 'grid' ? {id: row.id, name: row.name, action} : null;
+    ask({ask: 'mark', id: row.id, action, model: row.model, ...more});
   };
   const frozen = row => { if (row.state.frozen) say(row.name + ' is a test row. Test rows are frozen: a test set that is cleaned flatters.', 'error'); return row.state.frozen; };
   const mark = (item, action, label) => {
@@ -362,12 +467,16 @@ function render({model, el}) {
     if (!e.composedPath().includes(root) || e.ctrlKey || e.metaKey || e.altKey || (e.shiftKey && e.key === 'Enter')) return;
     e.stopImmediatePropagation();
     if (!info) return;
+    touched = true;
     const tag = e.target.tagName, item = items[cur];
     if (tag === 'SELECT' || (tag === 'INPUT' && e.target.type === 'number')) { if (e.key === 'Escape') focus(cur); return; }
     if ((tag === 'BUTTON' || tag === 'A') && (e.key === 'Enter' || e.key === ' ')) return;
     const k = e.key.toLowerCase(), here = item && (big.open || item.el.contains(e.target));
     const done = () => e.preventDefault();
-    if (k === 'u') { done(); return ask({ask: e.shiftKey ? 'redo' : 'undo'}); }
+    if (k === 'u') { done(); return back(e.shiftKey ? 'redo' : 'undo'); }
+    if (k === 'b' && offer && !big.open) { done(); return markAll(); }
+    if (k === 'o' && live && view === 'grid') { done(); return look(true); }
+    if (k === 'escape' && offer && !big.open) { done(); return unoffer(); }
     if (k === 'n' || k === 'pagedown') { done(); return page < pages - 1 && go(page + 1); }
     if (k === 'p' || k === 'pageup') { done(); return page > 0 && go(page - 1); }
     if (!here) return;
@@ -399,13 +508,27 @@ function render({model, el}) {
   // ---- Python's answers
   const onMsg = (m, buffers) => {
     if (m.view_id === viewId) { clearTimeout(timer); if (note.classList.contains('gc-wait')) say(''); }
-    if (m.tell === 'marked') { told(m); if (m.note && m.view_id === viewId) say(m.note); return; }
+    if (m.tell === 'marked') {
+      told(m);
+      learnt(m.live);
+      if (m.view_id !== viewId) return;
+      if (m.note) say(m.note);
+      // who marks one after the other is not held up by what is looked for meanwhile
+      const of = marked;
+      if (of && m.states.some(s => s.id === of.id && s.action === of.action)) setTimeout(() => { if (marked === of && !gone) quiet({ask: 'alike', id: of.id}); }, 120);
+      return;
+    }
     if (m.view_id !== viewId) return;
+    if (m.tell === 'alike') return offered(m);
+    if (m.tell === 'live') return learnt(m.live);
+    if (m.tell === 'pictures' && m.seq === 'alike') return offerPictures(m, buffers);
     if (m.tell === 'error') { told(m); grid.classList.remove('gc-loading'); return say(m.error, 'error'); }
     if (m.tell === 'open') {
       info = m;
       ({view = 'grid', page = 0, filters = {}} = m.where);
-      if (!m.where.filters && m.suggested) filters = {reason: 'suggested'};
+      if (!m.where.filters && m.live) filters = {decided: 'undecided'};
+      else if (!m.where.filters && m.suggested) filters = {reason: 'suggested'};
+      learnt(m.live);
       frame();
       tally(m.counts);
       return go(page);
@@ -418,9 +541,15 @@ function render({model, el}) {
   skeleton(12);
   ask({ask: 'open'});
   return () => {
+    gone = true;
     model.off('msg:custom', onMsg);
     window.removeEventListener('keydown', onKey, true);
     clearTimeout(timer);
+    clearTimeout(poll);
+    watch.disconnect();
+    inView.grid = false;
+    unoffer();
+    chipped();
     urls.forEach(u => URL.revokeObjectURL(u));
     if (big.open) big.close();
   };

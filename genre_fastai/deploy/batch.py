@@ -12,21 +12,14 @@ import csv, io, json, os, re, sys, tempfile, warnings
 from collections import namedtuple
 from contextlib import closing, nullcontext
 from pathlib import Path
-import numpy as np, pandas as pd
+import numpy as np
 from fastcore.basics import chunked, patch
 from fastcore.foundation import L
 from fastcore.imports import IN_NOTEBOOK
 from PIL import Image
 from ..core import *
-from ..catalog.core import Catalog
-from ..catalog.sources import find_images
-from ..collect.download import download_posters
-from ..collect.net import reasons, redact
-from ..predictions import check_thresh
-from ..vision.arguments import check_whole, short_repr
-from ..vision.cache import ahead
-from ..vision.tensors import read_json
-from .base import as_columns, most_pixels, prediction_columns, read_posters
+from ..parallel import ahead
+from .films import as_columns, asked_thresh, most_pixels, prediction_columns, read_posters
 
 # %% ../../nbs/86_deploy.batch.ipynb #0706ca61
 _Film = namedtuple('_Film', 'lead src texts why') # the first columns of its row, the picture or None, its texts, what is wrong with it
@@ -38,13 +31,18 @@ def is_address(
     "Is this a text that begins as addresses on the web do?"
     return isinstance(o, str) and bool(re.match(r'\s*https?://', o, re.I))
 
+def _redacted(o):
+    "An address without its secrets"
+    from genre_fastai.collect.net import redact # takes a while
+    return redact(o)
+
 def named_pictures(
     source, # Paths, addresses, bytes, Pillow images, None for no poster
 ): # Yields a name and what to read; an odd thing is given as a `GenreError`
     "The pictures that are meant, one after the other"
     for i,o in enumerate(source, 1):
         if o is None: yield '', None
-        elif is_address(o): yield redact(o), o.strip()
+        elif is_address(o): yield _redacted(o), o.strip()
         elif isinstance(o, (str,os.PathLike)): yield str(o), Path(o)
         elif isinstance(o, (bytes,bytearray,memoryview)): yield f'picture {i}', bytes(o)
         elif isinstance(o, Image.Image): yield f'picture {i}', o
@@ -76,7 +74,7 @@ def _table_films(df, name, folder, sees, columns):
     def films():
         for row in df.itertuples(index=False, name=None):
             row = dict(zip(df.columns, row))
-            lead = {c: redact(row[c]) if is_address(row[c]) else row[c] for c in own}
+            lead = {c: _redacted(row[c]) if is_address(row[c]) else row[c] for c in own}
             yield _film(lead, _meant(row[names[0]], folder) if names else None, {k:row.get(k, '') for k in columns})
     return own, len(df), films()
 
@@ -101,17 +99,22 @@ def _is_table(o): return isinstance(o, (str,os.PathLike)) and Path(o).suffix.low
 def _below(o):
     "The pictures below a folder; what is none as it is"
     if not isinstance(o, (str,os.PathLike)) or is_address(o) or not Path(o).is_dir(): return [o]
+    from genre_fastai.catalog.sources import find_images # takes a while
     if found := find_images(o): return [Path(o)/f for f in found]
     raise GenreError(f'There are no pictures in {o}. Check the name.')
+
+def _frame(source):
+    "A table in memory, its name and its folder, or None"
+    if hasattr(source, 'df') and hasattr(source, 'path'): return source.df, 'The catalog', source.path # a `Catalog`
+    pd = sys.modules.get('pandas') # not imported for what is no table
+    if pd and isinstance(source, pd.DataFrame): return source, source.attrs.get('name', 'The table'), '.'
 
 def _films(source, texts, path, modalities):
     "The first columns, the number of films if it is known, and the films one by one"
     sees,columns = 'poster' in modalities, [o for o in modalities if o!='poster']
-    if isinstance(source, (Catalog,pd.DataFrame)) or _is_table(source):
+    if (table := _frame(source)) or _is_table(source):
         if texts: raise GenreError('A table brings its own texts. Leave `texts` out.')
-        if isinstance(source, Catalog): df,name,folder = source.df, 'The catalog', source.path
-        elif isinstance(source, pd.DataFrame): df,name,folder = source, source.attrs.get('name', 'The table'), '.'
-        else: df,name,folder = read_table(source), str(source), Path(source).parent
+        df,name,folder = table or (read_table(source), str(source), Path(source).parent)
         return _table_films(df.apply(as_texts), name, path or folder, sees, columns)
     if isinstance(source, (str,os.PathLike,bytes,bytearray,memoryview,Image.Image)): source = [source]
     elif hasattr(source, 'tolist'): source = source.tolist()
@@ -127,6 +130,8 @@ def fetch_pictures(
     "Fetch some pictures"
     urls = list(dict.fromkeys(urls))
     if not urls: return {}
+    from genre_fastai.collect.download import download_posters
+    from genre_fastai.collect.net import reasons
     rows = [dict(url=o, label=str(i)) for i,o in enumerate(urls)]
     got = download_posters(rows, dest, progress=False, allow_private=allow_private, max_pixels=most_pixels, conns=32).df
     why = lambda k: GenreError(f'{k}: {reasons.get(k, "").partition(". ")[0]}')
@@ -147,8 +152,8 @@ def _read(predictor, films, pool, allow_private):
 # %% ../../nbs/86_deploy.batch.ipynb #e204a0d4
 def _batch_size(predictor, bs):
     "On a CPU few posters are computed at once, so that decoding and computing keep pace"
-    from fastai.torch_core import default_device
-    return min(bs, 16) if predictor.sizes and default_device().type=='cpu' else bs
+    torch = sys.modules.get('torch') # what does not use it computes on the CPU
+    return bs if not predictor.sizes or torch and torch.cuda.is_available() and hasattr(predictor, 'model') else min(bs, 16)
 
 def _answers(predictor, films, bs, allow_private):
     "Yield a batch of films, their probabilities (NaN where nothing can be said) and what is wrong with some"
@@ -325,7 +330,7 @@ def predict_stream(
     "Predict any number of films in little memory: a row for each, whatever is wrong with its picture"
     bs,vocab = check_whole('bs', bs, 1, 65536), predictor.vocab
     top = None if top is None else min(check_whole('top', top, 1, 65536), len(vocab))
-    thresh = check_thresh(predictor.thresh if thresh is None else thresh, vocab)
+    thresh = asked_thresh(predictor, thresh)
     lead,n,films = _films(source, texts, path, predictor.modalities)
     rows,films = _Rows(predictor, lead, top, thresh), iter(films)
     batches = lambda: (rows(*o) for o in _answers(predictor, films, bs, allow_private))

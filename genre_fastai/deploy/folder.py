@@ -26,6 +26,7 @@ from ..vision.inference import InferenceModel
 from ..train.checkpoint import *
 from ..train.learner import *
 from .base import *
+from .films import *
 from .multimodal import *
 
 # %% ../../nbs/85_deploy.folder.ipynb #17bf3f70

@@ -21,7 +21,7 @@ from ..text.tokens import *
 from ..vision.tensors import *
 from ..vision.arguments import *
 from ..vision.weights import *
-from ..vision.cache import ahead
+from ..parallel import ahead
 from ..vision.models import *
 from ..vision.inference import InferenceModel
 from ..multimodal.models import *
@@ -29,6 +29,7 @@ from ..multimodal.fusion import LinearFusion, fusion_networks
 from ..train.callbacks import RunInfo
 from ..train.learner import *
 from .base import *
+from .films import *
 
 # %% ../../nbs/84_deploy.multimodal.ipynb #6cdabd34
 def _text_spec(text):

@@ -11,11 +11,12 @@ __all__ = ['export_onnx', 'OnnxPredictor']
 import json, os, warnings
 from pathlib import Path
 import numpy as np
-from PIL import Image
-from fastcore.basics import patch
+from fastcore.basics import chunked, patch
+from functools import cached_property
 from ..core import *
-from ..images import BadImage, decode, guarded, read_bytes, upright_rgb
-from ..parallel import map_rows
+from ..images import BadImage, decode, read_bytes, upright_rgb
+from ..parallel import ahead
+from .films import *
 
 # %% ../../nbs/86_deploy.onnx.ipynb #10de8b4b
 _pip = "Get what is missing by: pip install 'genre_fastai[onnx]'"
@@ -169,10 +170,9 @@ def _half(model):
     return model
 
 # %% ../../nbs/86_deploy.onnx.ipynb #c65e7a51
-def _picture(f, size=None):
-    "The pixels of a file as the model in PyTorch gets them; with a size, Pillow squishes them to it, which is quicker"
-    im = upright_rgb(decode(read_bytes(f), 512))
-    with guarded(): return np.asarray(im.resize(size[::-1], Image.Resampling.BILINEAR) if size else im)
+def _picture(f):
+    "The pixels of a file as the model in PyTorch gets them"
+    return np.asarray(upright_rgb(decode(read_bytes(f), 512)))
 
 def _eight(model, first, posters):
     "The same with convolutions and matrices in whole numbers"
@@ -294,101 +294,86 @@ def _config_of(data, path):
     raise GenreError(f'{path} says nothing of use about its classes, thresholds and size (its metadata `genre_fastai`). Export it again.')
 
 # %% ../../nbs/86_deploy.onnx.ipynb #614a77f3
-def _session(data, path, classes):
+def _as_number(n):
+    "A number of variable length"
+    res = b''
+    while n>127: n,res = n>>7, res+bytes([n&127|128])
+    return res+bytes([n])
+
+def _as_field(k, v):
+    "A field of a message: a number, or bytes"
+    if isinstance(v, int): return _as_number(k<<3)+_as_number(v)
+    return _as_number(k<<3|2)+_as_number(len(v))+bytes(v)
+
+def _network(data, size):
+    "A file without what resizes, from the pixels on"
+    fields = [_fields(v) if k==7 else (k,v) for k,v in _fields(data)]
+    graph = [o for f in fields if not isinstance(f, tuple) for o in f]
+    nodes = [v for k,v in graph if k==1]
+    last = next(i for i,o in enumerate(nodes) if (2,b'pixels') in ((k,bytes(v)) for k,v in _fields(o) if k==2))
+    shape = b''.join(_as_field(1, _as_field(1, n)) for n in (1,3,*size))
+    tensor = _as_field(1, 2)+_as_field(2, shape) # of bytes
+    ins = _as_field(1, b'pixels')+_as_field(2, _as_field(1, tensor))
+    kept = [(1,o) for o in nodes[last+1:]] + [(11,ins)] + [(k,v) for k,v in graph if k not in (1,11,13)]
+    rest = [o for o in fields if isinstance(o, tuple)]
+    return b''.join(_as_field(k, v) for k,v in [*rest, (7,b''.join(_as_field(k, v) for k,v in kept))])
+
+# %% ../../nbs/86_deploy.onnx.ipynb #29fedcf5
+def _session(data, path, takes, classes):
     "A session of onnxruntime, or a `GenreError`"
     ort = _runtime()
     options = ort.SessionOptions()
     options.log_severity_level = 4 # what goes wrong is an error here
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0') # a thread that waits leaves the processor to those that decode
     try: session = ort.InferenceSession(data, options, providers=['CPUExecutionProvider'])
     except Exception as e:
         raise GenreError(f'onnxruntime {ort.__version__} cannot open {path} ({str(e)[:150]}). Export it again.') from None
     ins,outs = ([(o.type, o.shape) for o in os_] for os_ in (session.get_inputs(), session.get_outputs()))
-    if [(t, len(s), s[-1]) for t,s in ins]==[('tensor(uint8)',3,3)] and outs==[('tensor(float)',[1,classes])]: return session
+    if [(t, [s if isinstance(s, int) else None for s in ss]) for t,ss in ins]==[('tensor(uint8)',takes)] \
+        and outs==[('tensor(float)',[1,classes])]: return session
     raise GenreError(f'{path} does not take a picture and give {classes} probabilities. Write one with `export_onnx`.')
 
-class OnnxPredictor:
+class OnnxPredictor(SavedModel):
     "A model in one .onnx file, ready to predict files and rows of a catalog"
-    modalities = ('poster',)
     def __init__(self,
         path, # File from `export_onnx`
     ):
         try: data = read_bytes(path, _most)
         except (BadImage, TypeError) as e: raise GenreError(f'The model {path} cannot be read ({e}). Give an .onnx file.') from None
-        self.config = _config_of(data, path)
-        self.vocab = self.config['vocab']
-        self.session = _session(data, path, len(self.vocab))
-    @property
-    def thresh(self): return np.array(t) if isinstance(t := self.config.get('thresh'), list) else .5 if t is None else t
-    def __repr__(self): return f'OnnxPredictor({self.config.get("arch", "")}, {", ".join(self.vocab)})'
+        super().__init__(_config_of(data, path))
+        self.path,self.data = path,data
+        try: net = _network(memoryview(data), self.config['size'])
+        except StopIteration: raise GenreError(f'{path} does not take a picture. Write one with `export_onnx`.') from None
+        self.network = _session(net, path, [1,3,*self.config['size']], len(self.vocab))
+    @cached_property
+    def session(self): return _session(self.data, self.path, [None,None,3], len(self.vocab))
 
-# %% ../../nbs/86_deploy.onnx.ipynb #29fedcf5
-@patch
-def _one(self:OnnxPredictor, f):
-    "The probabilities of a file, or what is wrong with it"
-    try: return self.picture_probs(_picture(f, self.config['size'] if self.config['method']=='squish' else None))
-    except BadImage as e: return str(e)
-
+# %% ../../nbs/86_deploy.onnx.ipynb #4836e15e
 @patch
 def picture_probs(self:OnnxPredictor,
     picture, # (height,width,3), uint8
 )->np.ndarray: # One for each class, float32
-    "The probabilities of a picture in memory"
+    "The probabilities of a picture of any size, which the file resizes"
     return self.session.run(None, dict(image=np.ascontiguousarray(picture)))[0][0]
 
 @patch
+def batch_probs(self:OnnxPredictor, pixels, posters=None, texts=None):
+    "Probabilities of posters that are decoded"
+    return np.stack([self.network.run(None, dict(pixels=x[None]))[0][0] for x in pixels[self.sizes[0]]])
+
+@patch
 def predict_probs(self:OnnxPredictor,
-    files, # Image files
+    files=None, # Image files
     texts=None, # None: this model reads no texts
+    bs=16, # Files that are decoded while as many are computed
     tta=0, # 0: augmented views need the model folder
 )->np.ndarray: # (files, classes), float32
     "Probabilities of each class; `BadFiles` where some are no pictures"
-    if texts: raise GenreError('This model looks at posters alone. Leave `texts` out.')
     if tta: raise GenreError('An .onnx file predicts posters as they are. For augmented views (tta) use the model folder.')
-    files = _as_files(files)
-    res = map_rows(self._one, files, min(8, os.cpu_count() or 1))
-    if bad := {f:o for f,o in zip(files, res) if isinstance(o, str)}:
-        from genre_fastai.deploy.base import BadFiles
-        raise BadFiles(bad, len(files))
-    return np.stack(res)
-
-# %% ../../nbs/86_deploy.onnx.ipynb #4836e15e
-def _as_files(files):
-    "Some files as paths, or a `GenreError`"
-    files = [files] if isinstance(files, (str, os.PathLike)) or not hasattr(files, '__iter__') else list(files)
-    if not files: raise GenreError('There are no files to predict.')
-    if odd := [o for o in files if not isinstance(o, (str, os.PathLike))]:
-        raise GenreError(f'An .onnx file predicts image files, and {repr(odd[0])[:60]} is none. Give paths.')
-    return [Path(o) for o in files]
-
-@patch
-def predict(self:OnnxPredictor,
-    files, # One image file, or several
-    texts=None, # None: this model reads no texts
-    thresh=None, # Of a label, if the model is multi-label: a number, or one for each class; the model's own if None
-): # A DataFrame: `file,pred` and one probability a class
-    "Predict files; one that cannot be decoded is an error that names it"
-    import pandas as pd
-    files,vocab,thresh = _as_files(files), self.vocab, _asked_thresh(self, thresh)
-    probs = self.predict_probs(files, texts)
-    said = probs>=np.asarray(thresh, np.float32) if self.config['multi'] else np.arange(len(vocab))==probs.argmax(1)[:,None]
-    pred = ['|'.join(v for v,o in zip(vocab, row) if o) for row in said]
-    columns = [f'prob_{v}' if v in ('file','pred') else v for v in vocab]
-    table = pd.DataFrame(probs.astype(float).round(4), columns=columns)
-    return pd.concat([pd.DataFrame(dict(file=[str(f) for f in files], pred=pred)), table], axis=1)
-
-# %% ../../nbs/86_deploy.onnx.ipynb #2a2efc68
-def _asked_thresh(model, thresh):
-    if thresh is None: return model.thresh
-    from genre_fastai.predictions import check_thresh # takes a while to import
-    return check_thresh(thresh, model.vocab)
-
-@patch
-def predictions(self:OnnxPredictor,
-    cat, # A catalog: rows to predict
-    tta:int=0, # 0: augmented views need the model folder
-    thresh=None, # With several labels a row: a number, or one for each class; the model's own if None
-): # `Predictions`
-    "What the model says of the rows of a catalog"
-    from genre_fastai.predictions import Predictions
-    if not len(cat): raise GenreError('The catalog has no usable rows for this split. Check `split` and `status`.')
-    return Predictions(cat, self.predict_probs(cat.files, tta=tta), self.vocab, _asked_thresh(self, thresh))
+    files,res,all_bad = as_films(files, texts, self.modalities)[0], [], {}
+    def read(some, pool): return some, read_posters(some, self.sizes, self.method, pool)
+    for some,(pixels,_,bad) in ahead(read, chunked(files, bs), 1):
+        all_bad |= {some[i]:why for i,why in bad.items()}
+        if not all_bad: res.append(self.batch_probs(pixels))
+    if all_bad: raise BadFiles(all_bad, len(files))
+    return np.concatenate(res)

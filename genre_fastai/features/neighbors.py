@@ -144,13 +144,14 @@ def features_like(
     poster, # A picture file, or a `PIL` image
     settings, # Of `Features`
     weights='auto', # The weights that these were made with: see `load_pretrained`; of several bodies, a list may be given
+    bodies=None, # Each a `PosterBody`, if they are at hand
 )->np.ndarray: # (d,)
     "The features of one new poster, made as others were"
-    specs = _specs(settings, weights)
+    specs = _specs(settings, weights) if bodies is None else [dict(arch=o) for o in bodies]
     if isinstance(poster, Image.Image):
         with tempfile.TemporaryDirectory() as d:
             poster.convert('RGB').save(file := Path(d)/'poster.png')
-            return features_like(file, settings, weights)
+            return features_like(file, settings, weights, bodies)
     file = Path(poster).resolve()
     feats = extract_features(Catalog(dict(file=[file.name]), file.parent), **(dict(bodies=specs) if specs[1:] else specs[0]))
     _check_made_alike(feats.settings, settings)
@@ -169,6 +170,12 @@ def row_of(self:PosterIndex,
     if not same.any() and 'sha256' in self.cat.df and file.is_file(): same = self.cat.df['sha256']==sha256_file(file)
     return int(same.to_numpy().argmax()) if same.any() else None
 
+@patch(as_prop=True)
+def bodies(self:PosterIndex)->list: # Of `PosterBody`
+    "The networks that look at a new poster, made for the first one"
+    if not hasattr(self, '_bodies'): self._bodies = [PosterBody(**o) for o in _specs(self.settings, self.weights)]
+    return self._bodies
+
 @patch
 def vector(self:PosterIndex,
     poster, # Features, (d,), a picture file, or a `PIL` image
@@ -179,7 +186,7 @@ def vector(self:PosterIndex,
             raise GenreError(f'There is no picture file {poster}, and no row of the index has this id. Check the name.')
         thumbnail(poster, 64) # `BadImage` says what is wrong with it
     is_new = isinstance(poster, (str,Path,Image.Image))
-    x = features_like(poster, self.settings, self.weights) if is_new else np.asarray(poster, np.float32).squeeze()
+    x = features_like(poster, self.settings, self.weights, self.bodies) if is_new else np.asarray(poster, np.float32).squeeze()
     if x.shape==self.mean.shape and np.isfinite(x).all(): return _unit(x[None], self.mean, self.axes)[0]
     raise GenreError(f'Features of the shape {x.shape} are no poster of this index, of which each had {self.mean.size} finite numbers. '
         'Make them in the same way: see its `settings`.')

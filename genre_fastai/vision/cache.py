@@ -6,17 +6,17 @@ Docs: https://genre-fastai.github.io/genre_fastai/vision.cache.html.md"""
 
 # %% auto #0
 __all__ = ['fit_methods', 'open_poster', 'blank_posters', 'PosterImage', 'check_fit', 'fit_image', 'digest_and_pixels',
-           'fit_poster', 'pixels_folder', 'PixelCache', 'ahead', 'pixel_cache', 'FilePixels', 'clear_pixels']
+           'fit_poster', 'pixels_folder', 'PixelCache', 'pixel_cache', 'FilePixels', 'clear_pixels']
 
 # %% ../../nbs/43_vision.cache.ipynb #4b8b4ea0
-import collections, errno, functools, hashlib, math, os, re, shutil, threading
-from concurrent.futures import ThreadPoolExecutor
+import errno, functools, hashlib, math, os, re, shutil, threading
 from fastai.vision.all import *
 from filelock import FileLock
 from ..catalog.core import Catalog
 from ..core import GenreError, keep_memory, safe_paths
 from ..images import BadImage, decode, read_bytes, upright_rgb
 from ..measure import MeasureStore, fit_pixels
+from ..parallel import ahead
 from ..store import cache_folder, delete_files
 
 # %% ../../nbs/43_vision.cache.ipynb #baefebf9
@@ -148,23 +148,6 @@ def rows(self:PixelCache,
 )->np.ndarray: # Row numbers, or None if the cache lacks one of them
     "Where some files are in the cache, if it has them all"
     return None if ((rows := self.find(names))<0).any() else rows
-
-# %% ../../nbs/43_vision.cache.ipynb #ba07ee0e
-def ahead(
-    f, # A function of an item and a pool of threads
-    it, # Items
-    n=2, # Results in work or waiting
-    threads=None, # In the pool; one a core if None
-): # Yields the results in order
-    "`f(item, pool)` for each item, computed ahead in threads"
-    ex,pool,todo = ThreadPoolExecutor(1), ThreadPoolExecutor(threads or defaults.cpus), collections.deque()
-    try:
-        for o in it:
-            todo.append(ex.submit(f, o, pool))
-            if len(todo)>n: yield todo.popleft().result()
-        while todo: yield todo.popleft().result()
-    finally:
-        for o in (ex,pool): o.shutdown(wait=False, cancel_futures=True)
 
 # %% ../../nbs/43_vision.cache.ipynb #c42c6c84
 _ways = 'Make room, leave --cache-pixels out, give another folder (cache_pixels=...), or call clear_pixels().'

@@ -13,7 +13,7 @@ import textwrap, warnings
 from fastai.vision.all import *
 from ..catalog.blank import blank_file, is_blank
 from ..catalog.core import Catalog
-from ..core import GenreError, is_missing, keep_memory, safe_paths
+from ..core import GenreError, check_whole, is_missing, keep_memory, safe_paths
 from ..store import cache_folder
 from ..text.data import TextReader, Tokens, join_texts, parse_modalities, tokens_block
 from ..text.tokens import get_tokenizer

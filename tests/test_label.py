@@ -1,0 +1,147 @@
+"Labels from nothing: simulated people who click, batches of a model, two sessions, and what a stranger's journal may say"
+import json
+import numpy as np, pytest
+from genre_fastai.catalog.core import Catalog, read_catalog
+from genre_fastai.clean.decisions import CleaningSession, replay
+from genre_fastai.clean.evaluate import effort, simulate_cleaning, simulated_catalog, true_label_errors
+from genre_fastai.clean.label import PosterLabeler, UnlabelledCatalog, label_posters, unlabelled_catalog
+from genre_fastai.clean.live import LiveIssues
+from genre_fastai.core import GenreError
+from genre_fastai.features.extract import Features
+
+def labeler_of(path, n=300, seed=0, **kw):
+    cat,feats = simulated_catalog(n, flip=0, seed=seed, **kw)
+    blank = UnlabelledCatalog(cat.df[['id','file']], cat.classes, path)
+    return PosterLabeler(blank, feats, path/'labels.csv', path/'labels.jsonl'), dict(zip(cat.df['id'], cat.df['true_label'])), feats
+
+def click(labeler, truth, n, each=15):
+    for _ in range(n//each):
+        for id in labeler.ask(each): labeler.mark(id, truth[id])
+
+def test_what_is_sure_is_right_and_the_rest_stays_open(tmp_path):
+    "Over several catalogs, labels that a probe is 90 % sure of are right at least so often, and no row is labelled that nobody is sure of"
+    right,n = 0,0
+    for seed in range(3):
+        (path := tmp_path/str(seed)).mkdir()
+        labeler,truth,_ = labeler_of(path, seed=seed, apart=.6)
+        click(labeler, truth, 50, 25)
+        fill = labeler.propose(.9)
+        done = {d['id'] for d in fill.accept()}
+        cat = labeler.catalog()
+        assert set(cat.ok.df['id'])==done | {o for o,d in labeler.session.decided.items() if d['who']=='person'}
+        assert cat.classes==labeler.session.classes and '' not in set(cat.ok.df['label'])
+        assert cat.where(status='dropped').df['reason'].str.startswith('no label').all() and len(cat)==300
+        right,n = right+sum(truth[o]==l for o,l in zip(fill.df['id'], fill.df['label'])), n+len(fill)
+    assert n>200 and right/n>=.9
+
+def test_journal_says_who(tmp_path):
+    labeler,truth,_ = labeler_of(tmp_path)
+    click(labeler, truth, 30)
+    fill = labeler.propose(.8)
+    fill.accept()
+    lines = [json.loads(o) for o in (tmp_path/'labels.jsonl').read_text().splitlines()[1:]]
+    assert [o['who'] for o in lines[:30]]==['person']*30 and {o['who'] for o in lines[30:]}=={f'model {fill.model}'}
+    assert len({o['batch'] for o in lines[30:]})==1 and {o['model'] for o in lines[30:]}=={fill.model}
+    assert replay(labeler.session.cat, tmp_path/'labels.jsonl').to_csv()==labeler.session.apply().to_csv()
+
+def test_one_undo_from_another_session(tmp_path):
+    one,truth,feats = labeler_of(tmp_path)
+    click(one, truth, 30)
+    one.propose(.8).accept()
+    two = PosterLabeler(one.session.cat, feats, tmp_path/'labels.csv', tmp_path/'labels.jsonl')
+    assert two.counts==one.counts and two.counts['model']>50
+    two.undo()
+    assert two.counts['model']==0 and two.counts['person']==30
+    assert len(one.catalog().ok)==30 # it reads what the other has done
+
+def test_marked_in_the_meantime(tmp_path):
+    "What another session decided after the proposal was made is not written over"
+    one,truth,feats = labeler_of(tmp_path)
+    click(one, truth, 30)
+    fill = one.propose(.8)
+    two = PosterLabeler(one.session.cat, feats, tmp_path/'labels.csv', tmp_path/'labels.jsonl')
+    id,label = fill.df['id'].iloc[-1], next(o for o in one.session.classes if o!=fill.df['label'].iloc[-1])
+    two.mark(id, label)
+    assert len(fill.accept())==len(fill)-1
+    assert one.session.state(id)['label']==label
+
+def test_people_decide_after_the_model(tmp_path):
+    "A label that a model gave can be changed; then it is a person's, and the probe learns from it"
+    labeler,truth,_ = labeler_of(tmp_path)
+    click(labeler, truth, 30)
+    id = labeler.propose(.8).accept()[0]['id']
+    labeler.mark(id, truth[id])
+    assert labeler.counts['person']==31
+    labeler.live.update()
+    assert labeler.live.said.labels[labeler.live.at[id]]==truth[id]
+
+def test_labels_that_are_there_are_kept(tmp_path):
+    cat,feats = simulated_catalog(200, flip=0, seed=2)
+    some = cat.assign(label=cat.df['label'].where(np.arange(200)<40, ''), split='test')
+    labeler = label_posters(some, cat.classes, tmp_path/'labels.csv', feats=feats)
+    assert labeler.counts==dict(person=0, model=0, deleted=0, left=160)
+    assert not set(labeler.ask(200)) & set(some.df['id'][:40])
+    fill = labeler.propose(.9)
+    assert fill.tried==0 or fill.right<=fill.tried
+    fill.accept()
+    out = read_catalog(labeler.save())
+    assert out.df['label'][:40].tolist()==cat.df['label'][:40].tolist() and len(out.ok)==40+len(fill) and 'split' not in out.df
+
+def test_classes_may_come_but_not_go(tmp_path):
+    labeler,truth,feats = labeler_of(tmp_path)
+    click(labeler, truth, 10, 10)
+    more = UnlabelledCatalog(labeler.session.cat.df, [*labeler.session.classes, 'western'], tmp_path)
+    assert PosterLabeler(more, feats, tmp_path/'labels.csv', tmp_path/'labels.jsonl').counts['person']==10
+    fewer = UnlabelledCatalog(labeler.session.cat.df, ['opera','western'], tmp_path)
+    with pytest.raises(GenreError, match='line 2 is damaged.*There is no label'): CleaningSession(fewer, tmp_path/'labels.jsonl')
+
+def test_odd_things_are_refused(tmp_path):
+    labeler,truth,_ = labeler_of(tmp_path)
+    with pytest.raises(GenreError, match="no label 'unlabelled'"): labeler.mark('row1', 'unlabelled')
+    with pytest.raises(GenreError, match="no label ''"): labeler.mark('row1', '')
+    with pytest.raises(GenreError, match='There is no row'): labeler.mark('row9999', 'horror')
+    for odd in ('horror', ['horror'], ['horror','horror'], ['horror',''], ['horror','a|b'], ['horror',3]):
+        with pytest.raises(GenreError): unlabelled_catalog(Catalog(dict(file=['a.jpg'])), odd)
+    with pytest.raises(GenreError, match='several labels'): unlabelled_catalog(Catalog(dict(file=['a.jpg'], labels=['a|b'])), ['a','b'])
+
+def test_few_rows(tmp_path):
+    "Two posters, one class marked, then both"
+    blank = UnlabelledCatalog(dict(id=['a','b'], file=['a.jpg','b.jpg']), ['horror','romance'], tmp_path)
+    labeler = PosterLabeler(blank, Features(['a','b'], np.eye(2)), tmp_path/'l.csv', tmp_path/'l.jsonl')
+    assert sorted(labeler.ask())==['a','b']
+    labeler.mark('a', 'horror')
+    with pytest.raises(GenreError, match='learned nothing'): labeler.propose()
+    labeler.mark('b', 'romance')
+    assert len(labeler.propose(.5))==0 and labeler.ask()==[]
+
+def test_simulated_people(tmp_path):
+    "Live or fixed, each row is looked at once, and all errors are found in the end"
+    cat,feats = simulated_catalog(150, flip=.15, seed=4)
+    wrong = true_label_errors(cat)
+    run = simulate_cleaning(cat, LiveIssues(CleaningSession(cat, tmp_path/'j.jsonl'), feats, every=30), wrong)
+    assert sorted(run['id'])==sorted(cat.df['id']) and run['found'].iloc[-1]==wrong.sum()
+    assert effort(run)['share_85']<.6
+    now = replay(cat, tmp_path/'j.jsonl')
+    assert (now.df['label']==cat.df['true_label']).all()
+
+def test_cleaner_shows_rows_without_labels(tmp_path):
+    labeler,truth,_ = labeler_of(tmp_path, 60)
+    say = lambda **m: labeler.widget.answer(m)[0]
+    assert say(ask='open')['classes']==labeler.session.classes
+    row = say(ask='page')['rows'][0]
+    assert row['was']==[] and row['state']['labels']==[]
+    assert say(ask='mark', id=row['id'], action='relabel', label=truth[row['id']])['states'][0]['labels']==[truth[row['id']]]
+    assert 'no label' in say(ask='mark', id='row1', action='keep')['error']
+    assert labeler.counts['person']==1
+
+def test_cleaner_says_how_far_the_labels_are(tmp_path):
+    "In place of errors that are left; none of what is said asks to stop, and what the probe suggests stands on the card"
+    labeler,truth,_ = labeler_of(tmp_path, 90)
+    click(labeler, truth, 30)
+    w = labeler.widget
+    w._learn(True)
+    w._looks.result(20)
+    assert w.news['left'] is None and w.news['enough'].startswith('30 of 90 posters are decided.') and not w.news['error']
+    id = labeler.live.order()[0]
+    fix = w.row(w.at[id])['fix']
+    assert fix['label']==labeler.live.opinion(id)['suggested'] and fix['action']=='relabel'
