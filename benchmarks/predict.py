@@ -20,7 +20,7 @@ def made(csv, n, folder):
     from genre_fastai.train.learner import poster_learner
     from genre_fastai.vision.data import get_dls
     source = csv or (posters_path() and posters_path()/'romance_horror_superhero.csv')
-    cat = read_catalog(source).ok if source else make_sample(folder/'drawn', max(n, 40), size=(500,750)).where(original='')
+    cat = read_catalog(source).ok if source else make_sample(folder/'drawn', max(2*n, 40), size=(500,750)).where(kind='clean')
     cat = cat.assign(split=['valid' if i%5==0 else 'train' for i in range(len(cat))])
     learn = poster_learner(get_dls(cat, bs=16, num_workers=0), 'tf_efficientnet_lite0', precision='fp32')
     save_predictor(learn, folder/'model')

@@ -47,8 +47,14 @@ from genre_fastai.interpret.modalities import disagreements, plot_disagreements
 from genre_fastai.interpret.leakage import copy_rows, leakage_curve, plot_leakage
 from genre_fastai.clean.decisions import CleaningSession, replay
 from genre_fastai.clean.issues import apply_rule, auto_clean, find_issues, find_label_issues
+from genre_fastai.clean.live import LiveIssues
+from genre_fastai.clean.label import label_posters
 from genre_fastai.clean.widget import ImageClassifierCleaner, ImageCleaner
 from genre_fastai.clean.evaluate import cleaning_report, issue_scores, linear_recipe, true_label_errors
 from genre_fastai.deploy.folder import load_predictor, save_predictor
 from genre_fastai.deploy.batch import predict_stream
 from genre_fastai.deploy.onnx import OnnxPredictor, export_onnx
+from genre_fastai.deploy.open import open_predictor
+from genre_fastai.deploy.answer import answer
+from genre_fastai.deploy.uploader import PosterUploader
+from genre_fastai.deploy.serve import serve

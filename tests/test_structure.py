@@ -51,7 +51,7 @@ def test_no_private_name_is_imported():
 
 light = {'genre_fastai': ('torch','pandas','fastai'), 'genre_fastai.store': ('torch','fastai','PIL'), 'genre_fastai.measure': ('torch','aiohttp','fastai'), 'genre_fastai.tables': ('torch','aiohttp'), 'genre_fastai.catalog.build': ('torch','aiohttp'), 'genre_fastai.predictions': ('torch',), 'genre_fastai.sample.site': ('torch',),
     'genre_fastai.collect.download': ('torch',), 'genre_fastai.clean.widget': ('torch','aiohttp'), 'genre_fastai.clean.issues': ('torch','aiohttp'),
-    'genre_fastai.deploy.folder': ('aiohttp','anywidget'), 'genre_fastai.deploy.onnx': ('torch','fastai','pandas','sklearn'), 'genre_fastai.interpret.words': ('torch',), 'genre_fastai.interpret.modalities': ('torch',), 'genre_fastai.cli': ('torch','aiohttp','pandas','numpy','fastprogress')}
+    'genre_fastai.deploy.serve': ('torch','fastai','sklearn','gradio'), 'genre_fastai.deploy.space': ('torch','fastai','gradio'), 'genre_fastai.deploy.folder': ('aiohttp','anywidget'), 'genre_fastai.deploy.onnx': ('torch','fastai','pandas','sklearn'), 'genre_fastai.interpret.words': ('torch',), 'genre_fastai.interpret.modalities': ('torch',), 'genre_fastai.cli': ('torch','aiohttp','pandas','numpy','fastprogress')}
 
 @pytest.mark.parametrize('m', light)
 def test_import_is_light(m):

@@ -56,7 +56,8 @@ def noise_logits(
     return res
 
 # %% ../../nbs/83_clean.remaining.ipynb #a69e72c2
-_edges,_widen = np.linspace(-12, 8, 41), .6 # no model is quite right: of what the posterior would leave out, so much is
+_edges = np.linspace(-12, 8, 41)
+_left_out = .1,.6 # no model is quite right: of what the posterior would leave out below and above, so much is
 
 @functools.lru_cache(1)
 def _grid():
@@ -131,8 +132,8 @@ def _estimate(logits, marked, wrong, rest, level):
     "The estimate, from the log-odds of all rows, and masks of the rows that were marked, were wrong, are left"
     at = np.clip(np.digitize(logits, _edges)-1, 0, len(_edges)-2)
     count = lambda m: np.bincount(at[m], minlength=len(_edges)-1)
-    n,out = _draws(count(marked), count(wrong), count(rest)), _widen*(1-level)/2
-    low,mid,high = np.quantile(n, [out, .5, 1-out])
+    n,(below,above) = _draws(count(marked), count(wrong), count(rest)), np.array(_left_out)*(1-level)/2
+    low,mid,high = np.quantile(n, [below, .5, 1-above])
     return Remaining(round(mid), int(low), int(np.ceil(high)), int(rest.sum()), int(marked.sum()), int(wrong.sum()), level)
 
 # %% ../../nbs/83_clean.remaining.ipynb #eec450f1

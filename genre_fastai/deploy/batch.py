@@ -103,6 +103,7 @@ def _below(o):
     if found := find_images(o): return [Path(o)/f for f in found]
     raise GenreError(f'There are no pictures in {o}. Check the name.')
 
+# %% ../../nbs/86_deploy.batch.ipynb #bcde8c97
 def _frame(source):
     "A table in memory, its name and its folder, or None"
     if hasattr(source, 'df') and hasattr(source, 'path'): return source.df, 'The catalog', source.path # a `Catalog`

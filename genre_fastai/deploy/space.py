@@ -72,7 +72,8 @@ def space_card(
     lines = '\n'.join(f'{k}: {v}' for k,v in head.items())
     what = 'genres' if predictor.config['multi'] else 'the genre'
     return (f'---\n{lines}\n---\n\n# Movie genres\n\nPredicts {what} of a film by {looks}: {said}.\n\n'
-        f'No picture is kept. Posters belong to their studios; this Space holds none. The terms of the model: {license}.\n\nStart it on your computer:\n\n'
+        f'No picture is kept. Posters belong to their studios; this Space holds none. The terms of the model: {license}.\n\n'
+        'Start it on your computer:\n\n'
         '```sh\npip install -r requirements.txt\npython app.py\n```\n\nA program asks it by `POST /api/predict`:\n\n'
         '```sh\ncurl -F file=@poster.jpg http://127.0.0.1:7860/api/predict\n```\n')
 

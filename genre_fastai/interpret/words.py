@@ -417,7 +417,7 @@ def film_gradcam(
     class BesideText(torch.nn.Module):
         def __init__(self): super().__init__(); self.net = learn.model
         def forward(self, x): return self.net(x, tokens.to(x.device).expand(len(x), -1))
-    return explain(BesideText(), file, learn.dls.vocab, **cam_settings(learn), cls=cls, layer=_map_layer(learn.model), **kw)
+    return explain(BesideText().eval(), file, learn.dls.vocab, **cam_settings(learn), cls=cls, layer=_map_layer(learn.model), **kw)
 
 # %% ../../nbs/74_interpret.words.ipynb #29b688ec
 def alone_or_together(
