@@ -35,10 +35,10 @@ def learn_size(learn):
 
 def plain(learn, cat_files):
     "The same network as a Learner of plain fastai's loaders"
-    from fastai.vision.all import CrossEntropyLossFlat, ImageDataLoaders, Learner, Normalize, Resize
+    from fastai.vision.all import CategoryBlock, CrossEntropyLossFlat, ImageDataLoaders, Learner, Normalize, Resize
     size,stats = learn_size(learn), learn.run_info.pretrained.stats
     files = cat_files[:8]
-    dls = ImageDataLoaders.from_lists('/', files, [learn.dls.vocab[i%len(learn.dls.vocab)] for i in range(len(files))], valid_pct=.5, bs=64, num_workers=0,
+    dls = ImageDataLoaders.from_lists('/', files, [learn.dls.vocab[i%len(learn.dls.vocab)] for i in range(len(files))], valid_pct=.5, bs=64, num_workers=0, y_block=CategoryBlock(learn.dls.vocab),
         item_tfms=Resize(size, method='squish'), batch_tfms=Normalize.from_stats(*stats))
     return Learner(dls, learn.model, loss_func=CrossEntropyLossFlat())
 
@@ -64,17 +64,16 @@ def all_ways(files, learn, folder):
     from genre_fastai.deploy.folder import load_predictor
     from genre_fastai.deploy.onnx import OnnxPredictor
     from genre_fastai.vision.precision import has_bf16
-    ours,onnx,theirs = load_predictor(folder/'model'), OnnxPredictor(folder/'model.onnx'), plain(learn, files)
+    ours,half = load_predictor(folder/'model'), load_predictor(folder/'model').to_precision('auto')
+    onnx,theirs = OnnxPredictor(folder/'model.onnx'), plain(learn, files)
     hand = by_hand(folder/'net.onnx', learn_size(learn), learn.run_info.pretrained.stats)
     def stream(m): return np.array([[o[v] for v in m.vocab] for o in predict_stream(m, files)], float)
     def loop():
         with theirs.no_bar(), theirs.no_logging(): return torch.stack([theirs.predict(f)[2] for f in files]).numpy()
     def test_dl():
         with theirs.no_bar(), theirs.no_logging(): return theirs.get_preds(dl=theirs.dls.test_dl(files))[0].numpy()
-    def bf16():
-        with torch.autocast(learn.dls.device.type, torch.bfloat16): return stream(ours)
     ways = dict(loop=loop, test_dl=test_dl, stream=lambda: stream(ours), predict=lambda: ours.predict(files)[ours.vocab].to_numpy())
-    if has_bf16(learn.dls.device): ways['stream_bf16'] = bf16
+    if has_bf16(learn.dls.device): ways['stream_bf16'] = lambda: stream(half)
     return ways | dict(onnx=lambda: stream(onnx), hand=lambda: hand(files))
 
 def rounds(ways, n_files, n):

@@ -16,7 +16,7 @@ from genre_fastai.predictions import Predictions, compare_predictions
 from genre_fastai.thresholds import fit_thresholds
 from genre_fastai.sample.dataset import add_truth, make_sample, unseen_poster
 from genre_fastai.sample.site import SampleSite
-from genre_fastai.collect.urls import merge_urls, read_urls, save_urls, url_conflicts
+from genre_fastai.collect.urls import merge_urls, read_urls, save_urls
 from genre_fastai.collect.google import google_snippet, google_urls
 from genre_fastai.collect.providers import duckduckgo_urls, film_table, kaggle_movie_genre, kaggle_movies_metadata, tmdb_urls
 from genre_fastai.collect.net import reasons
@@ -24,8 +24,8 @@ from genre_fastai.collect.download import download_posters, download_report, rea
 from genre_fastai.collect.posters import collect_posters
 from genre_fastai.measure import clear_measures
 from genre_fastai.vision.weights import lite0, load_pretrained
-from genre_fastai.vision.models import PosterCNN, linear_head
-from genre_fastai.vision.augment import poster_tfms, presets
+from genre_fastai.vision.models import PosterCNN
+from genre_fastai.vision.augment import poster_tfms
 from genre_fastai.vision.cache import PosterImage, clear_pixels, pixel_cache
 from genre_fastai.vision.data import get_dls, poster_block
 from genre_fastai.vision.precision import AutocastCallback, has_bf16
@@ -44,7 +44,7 @@ from genre_fastai.interpret.interpret import PosterInterpretation, show_rows
 import genre_fastai.interpret.gradcam, genre_fastai.interpret.labels # their methods
 from genre_fastai.interpret.words import explain_film
 from genre_fastai.interpret.modalities import disagreements, plot_disagreements
-from genre_fastai.interpret.leakage import copy_rows, leakage_curve, plot_leakage
+from genre_fastai.interpret.leakage import leakage_curve, plot_leakage
 from genre_fastai.clean.decisions import CleaningSession, replay
 from genre_fastai.clean.issues import apply_rule, auto_clean, find_issues, find_label_issues
 from genre_fastai.clean.live import LiveIssues
@@ -55,6 +55,5 @@ from genre_fastai.deploy.folder import load_predictor, save_predictor
 from genre_fastai.deploy.batch import predict_stream
 from genre_fastai.deploy.onnx import OnnxPredictor, export_onnx
 from genre_fastai.deploy.open import open_predictor
-from genre_fastai.deploy.answer import answer
 from genre_fastai.deploy.uploader import PosterUploader
 from genre_fastai.deploy.serve import serve

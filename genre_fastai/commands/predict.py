@@ -107,6 +107,7 @@ def predict(
     top:option(Optional[int], 'So many most probable classes in place of all', min=1, max=1000)=None,
     thresh:number_option('Of several labels, from which probability on one is predicted; the own of the model if not given',
         kind=Optional[float], min=0, max=1)=None,
+    precision:one_of('fp32 auto bf16', "'auto' computes in bfloat16 where the device gains by it")='fp32',
     resume:option(bool, 'Go on with what --csv or --json has from a run that was stopped', '--resume')=False,
     path:PathOption=None, allow_private:PrivateOption=False,
 ):
@@ -120,7 +121,8 @@ def predict(
     if resume and not (csv or as_json): raise GenreError('--resume goes on with a file. Give --csv or --json.')
     if films and (out := csv or as_json): not_over(out, films)
     from genre_fastai.deploy.open import is_onnx, open_predictor
-    with contextlib.nullcontext() if is_onnx(model) else large_import(): predictor = open_predictor(model)
+    with contextlib.nullcontext() if is_onnx(model) else large_import():
+        predictor = open_predictor(model).to_precision(precision)
     if thresh is not None and not predictor.config['multi']:
         raise GenreError(f'--thresh is for several labels a film, and {model} gives one.')
     kw = dict(texts=texts or None, path=path or films and films.parent, thresh=thresh, allow_private=allow_private,

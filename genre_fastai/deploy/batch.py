@@ -154,7 +154,7 @@ def _read(predictor, films, pool, allow_private):
 def _batch_size(predictor, bs):
     "On a CPU few posters are computed at once, so that decoding and computing keep pace"
     torch = sys.modules.get('torch') # what does not use it computes on the CPU
-    return bs if not predictor.sizes or torch and torch.cuda.is_available() and hasattr(predictor, 'model') else min(bs, 16)
+    return bs if not predictor.sizes or torch and torch.cuda.is_available() and hasattr(predictor, 'model') else min(bs, 32)
 
 def _answers(predictor, films, bs, allow_private):
     "Yield a batch of films, their probabilities (NaN where nothing can be said) and what is wrong with some"

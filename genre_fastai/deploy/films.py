@@ -154,6 +154,20 @@ class SavedModel:
     def sizes(self): return [tuple(self.config['size'])] if 'poster' in self.modalities else []
     def __repr__(self): return f'{type(self).__name__}({self.config.get("arch") or " + ".join(self.modalities)}, {", ".join(self.vocab)})'
 
+@patch
+def to_precision(self:SavedModel,
+    precision='auto', # 'auto' asks the device whether bfloat16 gains; 'bf16', 'fp16' (CUDA only), 'fp32'
+)->SavedModel: # The same
+    "Predict in numbers of another width; a saved model begins in 'fp32'"
+    if not hasattr(self, 'quick'):
+        if precision in ('auto','fp32'): return self
+        raise GenreError(f'{self} computes in the numbers of its file, and not in {precision}. Leave the precision out (--precision).')
+    import torch
+    from genre_fastai.vision.precision import choose_precision
+    kind,_ = choose_precision(precision, next(self.model.parameters()).device)
+    if self.quick: self.quick.dtype = dict(bf16=torch.bfloat16, fp16=torch.float16).get(kind)
+    return self
+
 def asked_thresh(
     model, # A `SavedModel`
     thresh, # A number, one for each class, or None for the model's own

@@ -292,6 +292,6 @@ def predict_probs(self:Predictor,
 )->np.ndarray: # (files, classes), float32
     "Probabilities of each class; `BadFiles` where some are no pictures"
     bs,tta,files = check_whole('bs', bs, 1, 65536), check_whole('tta', tta, 0, 1000), as_films(files, texts, self.modalities)[0]
-    if not tta and next(self.model.parameters()).device.type=='cpu': bs = min(bs, 16)
+    if not tta and next(self.model.parameters()).device.type=='cpu': bs = min(bs, 32)
     batches = poster_pixels(files, self.config['size'], self.config['method'], bs)
     return np.concatenate([self._probs(x, tta) for x in batches]).astype(np.float32)

@@ -10,6 +10,7 @@ __all__ = ['block_rows', 'in_blocks', 'can_split', 'fold_norms', 'InferenceModel
 # %% ../../nbs/45_vision.inference.ipynb #0a3fe7ed
 from copy import deepcopy
 from itertools import chain
+import torch.nn.functional as F
 from fastai.vision.all import *
 from timm.layers import BatchNormAct2d, Conv2dSame
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -88,6 +89,36 @@ def _pairs(f, net, x):
     pairs = [(made[id(t)][0], norm, uses.n[id(t)]) for norm,t in fed.items() if id(t) in made]
     return [(conv,norm) for conv,norm,n in pairs if n==calls[conv]==calls[norm]==1]
 
+# %% ../../nbs/45_vision.inference.ipynb #9761a060
+def _same_padding(
+    conv, # A `Conv2dSame`
+    size, # Height and width of what goes into it
+): # A `Conv2d`, or None where it is no convolution that halves an image
+    "The same convolution with padding of its own"
+    if conv.stride!=(2,2) or conv.dilation!=(1,1) or any(k%2==0 for k in conv.kernel_size): return
+    more = [n%2==0 for n in size] # of an odd number of rows the same is added on both sides
+    w = F.pad(conv.weight.detach(), (int(more[1]), 0, int(more[0]), 0))
+    res = nn.Conv2d(conv.in_channels, conv.out_channels, w.shape[2:], 2, tuple(k//2 for k in conv.kernel_size), groups=conv.groups, bias=False)
+    res.weight,res.bias = nn.Parameter(w, requires_grad=False), conv.bias
+    return res
+
+def _put(net, new):
+    "Other modules in place of some"
+    for parent in list(net.modules()):
+        for k,m in list(parent.named_children()):
+            if m in new: setattr(parent, k, new[m])
+
+def _same_convs(f, net, x):
+    "The convolutions of `net` that pad for themselves, and what can stand for them where `x` goes in"
+    seen,hooks = {},[]
+    def note(m, i): seen.setdefault(m, set()).add(tuple(i[0].shape[-2:]))
+    hooks = [m.register_forward_pre_hook(note) for m in net.modules() if type(m) is Conv2dSame]
+    try: f(x)
+    finally:
+        for h in hooks: h.remove()
+    new = {m: _same_padding(m, *sizes) for m,sizes in seen.items() if len(sizes)==1 and not (m._forward_hooks or m._forward_pre_hooks)}
+    return {k:v for k,v in new.items() if v}
+
 # %% ../../nbs/45_vision.inference.ipynb #f1170f8f
 def _twin(f, net):
     "Copies of a function and of the network in it that share their tensors, as for predictions"
@@ -97,13 +128,12 @@ def _twin(f, net):
     return f,net
 
 def _change(net, x, f):
-    "Fold the norms of `net`, and lay out its convolutions with the channels last"
+    "Fold the norms of `net`, leave padding to its convolutions, and lay these out with the channels last"
     new = {}
     for conv,norm in _pairs(f, net, x):
         new[conv],new[norm] = fuse_conv_bn_eval(conv, norm), norm.act if type(norm) is BatchNormAct2d else nn.Identity()
-    for parent in list(net.modules()):
-        for k,m in list(parent.named_children()):
-            if m in new: setattr(parent, k, new[m])
+    _put(net, new)
+    _put(net, _same_convs(f, net, x))
     for m in net.modules():
         if type(m) in _convs: m.weight = nn.Parameter(m.weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False)
 
@@ -142,12 +172,14 @@ class InferenceModel(nn.Module):
         super().__init__()
         self.f,self.net,self.made = f, net or f, (None,None)
         self.stats = stats and [tensor(o).float().view(-1, 1, 1) for o in stats]
+        self.dtype = None # other than the weights', such as torch.bfloat16
 
     def forward(self, x):
+        x,dtype = x.as_subclass(Tensor), self.dtype
         with torch.no_grad():
-            x = x.as_subclass(Tensor)
-            f = self.quick(x) if x.device.type=='cpu' else self.f
-            return in_blocks(lambda o: f(self.prepare(o, f is not self.f)), x)
+            f = self.quick(x) if x.device.type=='cpu' else self.f # folded in full width
+            with torch.autocast(x.device.type, dtype, enabled=dtype is not None):
+                return in_blocks(lambda o: f(self.prepare(o, f is not self.f)), x)
 
 # %% ../../nbs/45_vision.inference.ipynb #86818096
 @patch
@@ -157,10 +189,9 @@ def prepare(self:InferenceModel,
 )->Tensor:
     "Images as the network takes them"
     if last and x.ndim==4: x = x.contiguous(memory_format=torch.channels_last)
-    if x.dtype==torch.uint8: x = x.float().div_(255)
-    if not self.stats: return x
+    if not self.stats: return x.float().div_(255) if x.dtype==torch.uint8 else x
     mean,std = (o.to(x.device) for o in self.stats)
-    return (x-mean).div_(std)
+    return x.float().mul_(1/(255*std)).sub_(mean/std) if x.dtype==torch.uint8 else (x-mean).div_(std)
 
 @patch
 def quick(self:InferenceModel,
@@ -168,5 +199,5 @@ def quick(self:InferenceModel,
 ): # A function of images as the network takes them
     "The folded copy, made anew where the network was changed"
     keep_memory()
-    if self.made[0]!=(now := _state(self.net)): self.made = now, fold_norms(self.f, self.prepare(x[:1]), self.net)
+    if self.made[0]!=(now := (x.shape[-2:], _state(self.net))): self.made = now, fold_norms(self.f, self.prepare(x[:1]), self.net)
     return self.made[1]
