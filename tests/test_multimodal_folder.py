@@ -253,13 +253,13 @@ def test_a_model_of_posters_takes_no_text(cat, tmp_path, monkeypatch):
     with pytest.raises(GenreError, match='posters alone'): load_predictor(m).predict(cat.files[0], 'x')
 
 def test_a_fusion_is_made_ready_once(saved, cat, monkeypatch):
-    from genre_fastai.deploy import base
+    from genre_fastai.deploy import films
     from genre_fastai.features import extract
     m,some,made = load_predictor(saved), cat[:5], []
     def count(module, name):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *a, **kw: (made.append(name), real(*a, **kw))[1])
-    count(extract, 'weights_digest'), count(base, 'decode')
+    count(extract, 'weights_digest'), count(films, 'decode')
     want = m.predictions(some).probs
     for _ in range(2): assert np.allclose(m.predict_probs(some.files, some.df['overview'].tolist()), want, atol=1e-5)
     assert made==['weights_digest']+['decode']*10

@@ -75,13 +75,13 @@ def _asking(hub, name):
         raise GenreError(said) from None
 
 # %% ../../nbs/87_deploy.hub.ipynb #144c247b
-_most = {'config.json':16<<20, 'model.safetensors':4<<30, 'README.md':1<<20} # bytes
+_most = {'config.json':16<<20, 'model.safetensors':4<<30, 'README.md':1<<20, 'validation.png':4<<20} # bytes
 
 def _copied(path, to):
     "The known files of a folder, copied; a `GenreError` where they are no model"
     load_predictor(path)
     for name,most in _most.items():
-        if name=='README.md' and not (path/name).exists(): continue
+        if name in ('README.md','validation.png') and not (path/name).exists(): continue
         with open_regular(path/name) as f, open(to/name, 'wb') as g:
             if (n := os.fstat(f.fileno()).st_size)>most: raise GenreError(f'{path/name} has {n:,} bytes, and {most:,} can be pushed.')
             shutil.copyfileobj(f, g, 1<<20)

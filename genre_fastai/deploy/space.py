@@ -71,14 +71,15 @@ def space_card(
     said = re.sub(r'[|`*\[\]$\\{}<>&]', lambda m: f'&#{ord(m[0])};', ', '.join(vocab))
     lines = '\n'.join(f'{k}: {v}' for k,v in head.items())
     what = 'genres' if predictor.config['multi'] else 'the genre'
+    terms = '' if license=='other' else f' The terms of the model: {license}.'
     return (f'---\n{lines}\n---\n\n# Movie genres\n\nPredicts {what} of a film by {looks}: {said}.\n\n'
-        f'No picture is kept. Posters belong to their studios; this Space holds none. The terms of the model: {license}.\n\n'
+        f'No picture is kept. Posters belong to their studios; this Space holds none.{terms}\n\n'
         'Start it on your computer:\n\n'
         '```sh\npip install -r requirements.txt\npython app.py\n```\n\nA program asks it by `POST /api/predict`:\n\n'
         '```sh\ncurl -F file=@poster.jpg http://127.0.0.1:7860/api/predict\n```\n')
 
 # %% ../../nbs/89_deploy.space.ipynb #443a5cf8
-_files = 'config.json', 'model.safetensors', 'README.md'
+_files = 'config.json', 'model.safetensors', 'README.md', 'validation.png'
 
 def _copy_model(model, predictor, dest):
     "Copy a model into a folder, and open the copy; its name there"
