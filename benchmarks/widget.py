@@ -149,7 +149,7 @@ def main(n, rounds, pages, live=False):
                 print(f'mark {name}: median {statistics.median(o):.0f} ms, worst {max(o):.0f} ms')
             if live:
                 news = lambda: p.js("return document.querySelector('.gc-learnt').textContent")
-                wait(lambda: news().startswith('order of'), 'an order', 120)
+                wait(lambda: news().startswith('ordered after'), 'an order', 120)
                 p.choose('decided', '')
             p.choose('reason', '')
             wait(lambda: p.total()==f'{n:,} posters', 'all posters')

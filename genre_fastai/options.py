@@ -9,9 +9,9 @@ __all__ = ['CatalogArg', 'ModelArg', 'ModelsArg', 'ModelOption', 'FolderArg', 'P
            'SeedOption', 'RuleOption', 'LabelOption', 'OutOption', 'PrivateOption', 'PixelsOption', 'ResultsOption',
            'SizeOption', 'ModalitiesOption', 'OverviewOption', 'TitleOption', 'TextsOption', 'argument', 'option',
            'comma_words', 'known_word', 'one_of', 'number_option', 'path_meant', 'check_out', 'check_out_folder',
-           'check_in', 'check_list', 'check_page', 'check_source', 'check_folder', 'check_model', 'check_any_model',
-           'check_table', 'path_option', 'path_argument', 'not_over', 'picture_files', 'pictures_meant',
-           'seen_and_read', 'check_columns', 'or_none', 'text_option', 'film_texts']
+           'check_in', 'check_catalog', 'check_list', 'check_page', 'check_source', 'check_folder', 'check_model',
+           'check_any_model', 'check_onnx', 'check_table', 'path_option', 'path_argument', 'not_over', 'picture_files',
+           'pictures_meant', 'seen_and_read', 'check_columns', 'or_none', 'text_option', 'film_texts']
 
 # %% ../nbs/94_options.ipynb #f976d346
 import difflib, math, os, re
@@ -89,26 +89,41 @@ def check_in(name, p, takes='a csv', folder='Make a catalog of it with `genre-fa
     found = file_kind(p) if p.is_file() else None # what is no file is a pipe of the shell
     if found and found[0] not in known: raise GenreError(f'{name}: {p} is {found[0]}, and {takes} is needed. {found[1]}.')
 
+def _is_parquet(p):
+    "Is this parquet that can be read? A `GenreError` where it is torn"
+    from genre_fastai.catalog.arrow import is_parquet, parquet_columns
+    return p.exists() and is_parquet(p) and bool(parquet_columns(p))
+
+def check_catalog(name, p):
+    "A `GenreError` where `p` is no csv, no parquet file, and no folder of parquet files"
+    if not _is_parquet(p): check_in(name, p, 'a catalog (csv or parquet)')
+
+# %% ../nbs/94_options.ipynb #dd4b44a1
 def check_list(name, p): check_in(name, p, 'a list (csv or text)', 'Give the lists in it')
 def check_page(name, p): check_in(name, p, 'a saved page', 'Give the page that was saved beside it (.html)', ('a web page','an archive'))
 
-# %% ../nbs/94_options.ipynb #dd4b44a1
+# %% ../nbs/94_options.ipynb #0a14e8c0
 def check_source(name, p):
-    if not p.is_dir(): check_in(name, p, 'a folder, a csv or a download journal', '', ['a journal'])
+    if not p.is_dir() and not _is_parquet(p): check_in(name, p, 'a folder, a csv or a download journal', '', ['a journal'])
 
 def check_folder(name, p):
     if not p.exists(): raise GenreError(f'{name}: there is no folder {p}. Check the name.')
     if not p.is_dir(): raise GenreError(f'{name}: {p} is a file, and a folder is needed.')
 
 # %% ../nbs/94_options.ipynb #8e72ea79
-def check_model(name, p):
+def check_model(name, p, more=''):
     if not p.is_file(): return
     fix = f'Give its folder {p.parent}' if (p.parent/'config.json').exists() else 'Give the folder that `genre-fastai train` wrote'
-    raise GenreError(f'{name}: {p} is a file, and a model is a folder. {fix}.')
+    raise GenreError(f'{name}: {p} is a file, and a model is a folder{more}. {fix}.')
 
 def check_any_model(name, p):
-    if p.suffix.lower()!='.onnx': check_model(name, p)
+    if p.suffix.lower()!='.onnx': check_model(name, p, ' or an .onnx file')
 
+def check_onnx(name, p):
+    check_out(name, p)
+    if p.suffix.lower()!='.onnx': raise GenreError(f'{name}: {p} is to be an ONNX file. End its name with .onnx.')
+
+# %% ../nbs/94_options.ipynb #4f9d6936
 def check_table(name, p):
     check_out(name, p)
     if p.suffix.lower() not in ('.csv','.txt',''): raise GenreError(f'{name}: {p} is to be a table. End its name with .csv.')
@@ -194,7 +209,7 @@ def _weights(value:str):
 
 def or_none(weights): return None if weights=='none' else weights
 
-CatalogArg = path_argument('A catalog (csv) with splits', check_in, metavar='CATALOG')
+CatalogArg = path_argument('A catalog (csv or parquet) with splits', check_catalog, metavar='CATALOG')
 ModelArg = argument(str, 'Folder of a model, an .onnx file, or hub:user/name', callback=_models, metavar='MODEL')
 ModelsArg = argument(list[str], 'Folder of a model, .onnx file or hub:user/name; several to compare', callback=_models, metavar='MODEL')
 ModelOption = option(Optional[str], 'Folder of a model, .onnx file or hub:user/name: rows are judged by what it looks at',

@@ -70,3 +70,37 @@ def test_exercises_of_lesson_2(got):
     careless = whole.assign(split=['valid' if i in set(valid) else 'train' for i in range(len(whole))])
     assert check('2.3', careless.leaks(whole.find_duplicates(progress=False)))
     assert check('2.4', get_dls(fair, bs=4, size=128, method='pad'))
+
+def test_exercises_of_lesson_0(tmp_path):
+    "With a small model, whose answers may be wrong: the check says so, and takes what is right"
+    from genre_fastai.all import build_catalog, load_predictor, make_sample, save_predictor, train, unseen_poster
+    from genre_fastai.deploy.answer import answer
+    from genre_fastai.course.exercises import check
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore') # few films
+        cat = build_catalog(make_sample(tmp_path, n=36, seed=4, size=(80,120)), progress=False)
+        save_predictor(train(cat, 'probe', arch='tf_efficientnet_lite0', size=(64,48)), tmp_path/'model')
+    model,test = load_predictor(tmp_path/'model'), cat.ok.where(split='test')
+    answers = [answer(model, unseen_poster('superhero', i, size=(80,120)), cam=False) for i in range(12)]
+    assert [bool(check('0.1', o)) for o in answers]==[o.pred=='superhero' for o in answers] and any(o.pred=='superhero' for o in answers)
+    assert check('0.2', (test, model.predict(test.files))) and not check('0.2', (cat.ok, model.predict(cat.ok.files)))
+
+def test_exercise_5_4(tmp_path):
+    "A live list without an audit, looked at 40 times by a simulated person"
+    from genre_fastai.clean.decisions import CleaningSession
+    from genre_fastai.clean.evaluate import simulate_cleaning, simulated_catalog, true_label_errors
+    from genre_fastai.clean.live import LiveIssues
+    from genre_fastai.course.exercises import check
+    cat,feats = simulated_catalog(150, seed=2)
+    for audit,looks,right in ((0,40,True), (0,20,False), (.1,40,False)):
+        live = LiveIssues(CleaningSession(cat, tmp_path/f'{audit} {looks}.jsonl'), feats, audit=audit)
+        simulate_cleaning(cat, live, true_label_errors(cat), looks=looks)
+        assert bool(check('5.4', live))==right
+
+def test_the_whole_game_leads_to_every_lesson():
+    prose = '\n'.join(cells(lessons[0], 'markdown'))
+    assert lessons[0].stem=='00_whole_game' and all(f'({p.name})' in prose for p in lessons[1:])
+
+@pytest.mark.parametrize('p', lessons, **ids)
+def test_pictures_are_there(p):
+    for name in re.findall(r'!\[[^]]*\]\((?!https?:)([^)]+)\)', '\n'.join(cells(p, 'markdown'))): assert (p.parent/name).is_file(), name

@@ -128,15 +128,36 @@ def about(**kw):
     return f
 def nothing(m): del m.metadata_props[:]
 def deep(m): m.metadata_props[0].value = '['*100_000
+def not_finite(m):
+    for t in m.graph.initializer:
+        if t.data_type==1 and len(t.dims)>1: t.raw_data = np.full(tuple(t.dims), np.nan, np.float32).tobytes()
 def unknown_op(m): m.graph.node[-1].op_type = 'Explode'
 
-@pytest.mark.parametrize('f,says', [(elsewhere,'other files'), (elsewhere_in_a_node,'other files'), (loop,'loops'), (functions,'functions'), (nothing,'which classes'), (deep,'not a whole'),
+def lacks_an_input(m): next(n for n in m.graph.node if n.op_type=='Max').input[1] = '' # of which onnxruntime crashed
+
+@pytest.mark.parametrize('f,says', [(lacks_an_input,'lacks an input'), (elsewhere,'other files'), (elsewhere_in_a_node,'other files'), (loop,'loops'), (functions,'functions'), (nothing,'which classes'), (deep,'not a whole'),
     (about(vocab=['a']),'classes, thresholds'), (about(vocab=['a','a']),'classes, thresholds'), (about(thresh=[.5]),'classes, thresholds'), (about(thresh=float('nan')),'classes, thresholds'),
     (about(vocab=['a','b','c'], thresh=None),'3 prob'), (about(size=[10**6,3]),'classes, thresholds'), (about(format=2),'classes, thresholds'), (unknown_op,'cannot open')],
     ids=lambda o: getattr(o, '__name__', o))
 def test_files_of_strangers(made, model, tmp_path, f, says):
     (tmp_path/'m.onnx').write_bytes(changed(model, f))
     with pytest.raises(GenreError, match=says): OnnxPredictor(tmp_path/'m.onnx')
+
+def test_numbers_in_the_place_of_texts_take_no_memory(made, model, tmp_path):
+    "A length of a petabyte, where a name should stand"
+    from genre_fastai.deploy.onnx import _as_field
+    data = (model.parent/'m.onnx').read_bytes()
+    for odd in (_as_field(14, _as_field(1, 1<<45)), _as_field(7, _as_field(1, _as_field(2, 1<<45)))):
+        (tmp_path/'m.onnx').write_bytes(data+odd)
+        with pytest.raises(GenreError, match='number stands where a text'): OnnxPredictor(tmp_path/'m.onnx')
+    (tmp_path/'m.onnx').write_bytes(data+_as_field(7, _as_field(1, b'')*1_000_001)) # of nothing
+    with pytest.raises(GenreError, match='too many parts'): OnnxPredictor(tmp_path/'m.onnx')
+
+def test_a_file_that_computes_no_numbers(made, model, tmp_path, posters):
+    (tmp_path/'m.onnx').write_bytes(changed(model, not_finite))
+    m = OnnxPredictor(tmp_path/'m.onnx')
+    for f in (lambda: m.predict(posters[:1]), lambda: m.picture_probs(np.zeros((40,30,3), np.uint8))):
+        with pytest.raises(GenreError, match='a number for each'): f()
 
 def test_damaged_files(made, model, tmp_path):
     "Whatever bytes change, a file opens or is a `GenreError`"

@@ -78,9 +78,15 @@ def test_size_is_counted_not_believed(web):
 @pytest.mark.parametrize('path', ['http://127.0.0.1:9/x', '/etc/passwd', '../x', None, 3])
 def test_gradio_reads_no_other_files(web, path):
     data = dict(data=[[dict(path=path, meta=dict(_type='gradio.FileData'))],''], fn_index=0, session_hash='a')
-    for to in ('/gradio_api/queue/join','/gradio_api/run/predict'):
-        r = web.post(to, json=data)
-        assert r.status_code==422 and r.json()['error']=='This is no request that the page makes.'
+    r = web.post('/gradio_api/queue/join', json=data)
+    assert r.status_code==422 and r.json()['error']=='This is no request that the page makes.'
+    for to in ('run/predict','call/upload','run/upload','component_server','process_recording'): assert web.post(f'/gradio_api/{to}', json=data).status_code==404
+
+def test_uploads_leave_room_on_the_disk(web, monkeypatch):
+    monkeypatch.setattr(serving.shutil, 'disk_usage', lambda p: type('Usage', (), dict(free=100_000_000)))
+    assert web.post('/gradio_api/upload', files=dict(files=b'x')).status_code==503 # 20 files of 1 MB, five times
+    monkeypatch.undo()
+    assert web.post('/gradio_api/upload', files=dict(files=('x.jpg', b'x'))).status_code==200
 
 def test_pictures_that_are_not_answered_are_deleted_too(app):
     folder = Path(os.environ['GRADIO_TEMP_DIR'])

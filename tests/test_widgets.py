@@ -283,7 +283,7 @@ def site(tmp_path_factory):
     cat2,feats,wrong,_ = learning_posters(root/'learns')
     cat2.save(root/'learns/catalog.csv')
     np.save(root/'learns/X.npy', feats.X)
-    notebook(root/'learns.ipynb', [learns, "ImageCleaner(cat, 'learns.jsonl', live=True, feats=feats, page_size=12)"])
+    notebook(root/'learns.ipynb', [learns, "w = ImageCleaner(cat, 'learns.jsonl', live=True, feats=feats, page_size=12)\nw.live.every = 2\nw"])
     with server(root) as url: yield types.SimpleNamespace(url=url, root=root, cat=cat, sugg=sugg, journal=root/'cleaning.jsonl')
 
 @pytest.fixture(scope='module')
@@ -407,7 +407,7 @@ def test_the_list_learns_in_voila(chrome, site):
     chrome.set_window_size(1280, 900)
     chrome.get(f'{site.url}/voila/render/learns.ipynb')
     news = lambda: p.js("return document.querySelector('.gc-live')?.textContent || ''")
-    wait(lambda: 'probably left' in news() and 'order of 0 marks' in news(), 'the first order')
+    wait(lambda: 'probably left' in news() and 'ordered after 0 marks' in news(), 'the first order')
     lines = lambda: [json.loads(o) for o in journal.read_text().splitlines()][1:] if journal.exists() else []
     files = lambda: [o.get_attribute('data-file') for o in p.cards()]
     tops = lambda: p.js("return [...document.querySelectorAll('.gc-card')].map(o => o.offsetTop)")
@@ -425,12 +425,12 @@ def test_the_list_learns_in_voila(chrome, site):
     p.press('b')
     wait(lambda: len(lines())==n+1, 'the batch in the journal')
     assert len({d.get('batch') for d in lines()[1:]})==1 and all(d['model'].startswith('probe-1-') for d in lines())
-    wait(lambda: f'order of {n+1} marks' in news(), 'the second order')
+    wait(lambda: f'ordered after {n+1} marks' in news(), 'the second order')
     assert files()==was and tops()==at
     p.press('u')
     wait(lambda: len(lines())==2*n+1 and len(p.marks())==1, 'the batch taken back')
     p.press('o')
-    wait(lambda: 'order of 1 mark' in news(), 'the order on a key')
+    wait(lambda: 'ordered after 1 mark' in news(), 'the order on a key')
     assert files()==was and tops()==at
     p.press('n')
     wait(lambda: was[0] not in files(), 'the next page')

@@ -96,3 +96,23 @@ def summary_markdown(out='results'):
     n,a,b,c = (pick(several, o) for o in ('no look at the film','article 2: CNN and LSTM','poster and overview, linear','poster and overview, larger sentence encoder'))
     lines.append(['18 genres from poster and overview: macro AUC; samples F1', f"{n['auc']:.3f}; {n['f1']:.3f}", f"{a['auc']:.3f}; {a['f1']:.3f} (article 2)", f"{b['auc']:.3f}; {b['f1']:.3f} `fusion`; {c['auc']:.3f}; {c['f1']:.3f} with a larger sentence encoder"])
     return _markdown(['asked on test rows','without a look','the article, made again','here'], lines)
+
+def effort_markdown(out='results'):
+    "Looks that it took to find label errors: a line an order, for drawn and for real posters"
+    from genre_fastai.experiments import Experiments
+    from genre_fastai.metrics import mean_interval
+    df,lines = Experiments(f'{out}/effort.csv').df, []
+    names = dict(sample='drawn, planted errors', real='real, doubtful labels')
+    said = lambda v: f'{v.mean():.3f} ± {float(mean_interval(v)):.3f}'
+    for data,g in df.groupby('data_name', sort=False):
+        base = g[g['order']=='cleanlab, fixed'].set_index('seed')['looks_85']
+        for order,o in g.groupby('order', sort=False):
+            lines.append([names.get(data, data), order, said(o['share_85']), said(o['found_100']), said(o.set_index('seed')['looks_85']/base), f"{o['recall_100'].mean():.2f} / {o['precision_100'].mean():.2f}", len(o)])
+    return _markdown(['posters','order','rows looked at for 85 % of the errors','found in 100 looks','looks beside cleanlab','recall / precision after 100 looks','runs'], lines)
+
+def coverage_markdown(out='results'):
+    "How often the interval of the errors that are left held the truth, after some numbers of looks"
+    from genre_fastai.experiments import Experiments
+    df = Experiments(f'{out}/coverage.csv').df
+    lines = [[int(k), f"{int(g['held'].sum())} of {len(g)}", f"{g['left'].mean():.1f}", f"{g['estimated'].mean():.1f}", f"{(g['high']-g['low']).mean():.0f}"] for k,g in df.groupby('looks')]
+    return _markdown(['looks','interval held the truth','errors left','estimated','width of the interval'], lines)

@@ -19,6 +19,7 @@ from fastcore.foundation import L
 from ..core import *
 from ..figure import to_html
 from ..tables import *
+from .arrow import *
 
 # %% ../../nbs/10_catalog.core.ipynb #4f737ed7
 def _unique(ids, taken=()):
@@ -272,27 +273,44 @@ def to_csv(self:Catalog)->str:
     "The catalog as csv text, safe to open in a spreadsheet"
     return csv_text(self.df)
 
-def _pairs_file(path): return path.with_name(f'{path.stem}.pairs.csv')
+# %% ../../nbs/10_catalog.core.ipynb #c63f5280
+def _pairs_file(path):
+    p = Path(path)
+    return p.with_name(f'{p.stem}.pairs.{"parquet" if is_parquet(p) else "csv"}')
+
+def _write(df, path):
+    "A table as csv or as parquet, as the name says"
+    if is_parquet_name(path): return write_parquet([df], path)
+    with atomic_write(path) as f: f.write(csv_text(df))
 
 def _save_pairs(cat, path):
     "The pairs beside the catalog; those of an earlier table of this name go"
     if cat.all_pairs is None: return _pairs_file(path).unlink(missing_ok=True)
-    with atomic_write(_pairs_file(path)) as f: f.write(csv_text(cat.pairs))
+    _write(cat.pairs, _pairs_file(path))
 
-# %% ../../nbs/10_catalog.core.ipynb #c63f5280
+# %% ../../nbs/10_catalog.core.ipynb #7eb384da
 @patch
 def save(self:Catalog,
-    path, # Csv file to write
+    path, # Csv or parquet file to write; or an address of one in parquet, without the pairs
 )->Path: # The same file
-    "Write the catalog atomically; `file` is made relative to the csv's folder where the images lie below it"
-    path,here = Path(path), self.path.resolve()
-    out,base = self, path.resolve().parent
-    if here != base and here.is_relative_to(base):
-        pre = here.relative_to(base)
-        out = self.assign(file=[(pre/f).as_posix() if f else '' for f in self.df['file']])
-    with atomic_write(path) as f: f.write(out.to_csv())
+    "Write the catalog atomically; `file` is made relative to the table's folder where the images lie below it"
+    if is_remote(path):
+        write_parquet([self.df], path)
+        return path
+    path = Path(path)
+    _write(self.beside(path).df, path)
     _save_pairs(self, path)
     return path
+
+@patch
+def beside(self:Catalog,
+    path, # Of a table, which is or will be there
+)->Catalog:
+    "The catalog as it is saved there: `file` relative to the table's folder where the images lie below it"
+    here,base = self.path.resolve(), Path(path).resolve().parent
+    if here==base or not here.is_relative_to(base): return self
+    pre = here.relative_to(base)
+    return self.assign(file=[(pre/f).as_posix() if f else '' for f in self.df['file']])
 
 # %% ../../nbs/10_catalog.core.ipynb #ce419dbd
 def _elsewhere(files, root):
@@ -330,7 +348,7 @@ def outside_link(
 def _read_pairs(csv):
     "The pairs that were saved beside a catalog, or None"
     if not (file := _pairs_file(csv)).is_file(): return None
-    df = read_table(file)
+    df = read_parquet(file) if is_parquet(file) else read_table(file)
     if not {'id_a','id_b','kind'} <= set(df):
         raise GenreError(f'{file} has no columns `id_a`, `id_b` and `kind`. Delete it; duplicates are then looked for anew.')
     return df.assign(score=pd.to_numeric(df['score'], errors='coerce')) if 'score' in df else df
@@ -372,14 +390,17 @@ def table_catalog(
 
 # %% ../../nbs/10_catalog.core.ipynb #c0da1cbd
 def read_catalog(
-    csv, # A csv with `file` and `label`, `labels` or `genres`, or with others that can be taken for these: see `foreign_table`
-    path=None, # Folder the files are relative to; the csv's own folder if not given
+    csv, # A csv, or parquet (file, folder, address), with `file` and `label`, `labels` or `genres`, or as `foreign_table` understands
+    path=None, # Folder the files are relative to; the table's own folder if not given (this one for an address)
     label_form=None, # How several labels stand in a cell, a key of `label_forms`; found out if None
 )->Catalog:
     "Read a catalog and check its columns and file names"
+    if is_remote(csv): return table_catalog(read_parquet(csv), '.' if path is None else path, str(csv), label_form)
     csv = Path(csv)
+    here = csv.parent if path is None else path
+    if is_parquet(csv): return table_catalog(read_parquet(csv), here, str(csv), label_form, _read_pairs(csv))
     df = _full_rows(read_table(csv), csv)
-    return table_catalog(df, csv.parent if path is None else path, str(csv), label_form, _read_pairs(csv), 2)
+    return table_catalog(df, here, str(csv), label_form, _read_pairs(csv), 2)
 
 # %% ../../nbs/10_catalog.core.ipynb #0e1bc144
 @patch(as_prop=True)

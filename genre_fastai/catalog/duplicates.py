@@ -9,7 +9,7 @@ __all__ = ['cuts', 'n_cos', 'grey_thumbnails', 'fingerprints', 'plain_frame', 's
            'compare_pairs', 'colour_gap', 'feature_candidates']
 
 # %% ../../nbs/13_catalog.duplicates.ipynb #f3b1be78
-import contextlib, hashlib
+import contextlib, hashlib, tempfile
 from functools import partial
 import numpy as np, pandas as pd
 from PIL import Image
@@ -20,6 +20,7 @@ from ..core import *
 from ..parallel import map_rows
 from .core import *
 from .blank import is_blank
+from .ivf import CellIndex
 from ..measure import MeasureStore, colour_tint, thumb_h, thumb_w
 
 # %% ../../nbs/13_catalog.duplicates.ipynb #a099365a
@@ -36,8 +37,14 @@ def _check(files, reasons):
     bad = next((o for o in zip(files, reasons) if o[1]), None)
     if bad: raise GenreError(f'{bad[0]} cannot be compared: {bad[1]}. {_verify_first}')
 
+# %% ../../nbs/13_catalog.duplicates.ipynb #2e57cc51
+def _room(shape, most=1<<30):
+    "An array of bytes in memory, or in a temporary file where it is large"
+    if np.prod(shape, dtype=np.int64)<most: return np.empty(shape, np.uint8)
+    with tempfile.TemporaryFile() as f: return np.memmap(f, np.uint8, 'w+', shape=shape)
+
 def _thumbs(store, digests, files, chunk=1024):
-    res = np.empty((len(digests),thumb_h,thumb_w), np.uint8)
+    res = _room((len(digests),thumb_h,thumb_w))
     for i in range(0, len(digests), chunk): res[i:i+chunk] = store.looks(digests[i:i+chunk], files[i:i+chunk])['thumb']
     return res
 
@@ -146,17 +153,31 @@ def _best_of_pair(found):
     pair = np.sort(found[:,1:3], 1)
     return found[np.sort(np.unique(pair, axis=0, return_index=True)[1])]
 
+def _in_cells(thumbs, index, k, far, chunk):
+    "As `candidates`, by a `CellIndex` of the whole pictures; mirrored ones are found by mirrored questions"
+    def found(s):
+        res = [np.zeros((0,8))]
+        for F,row,win in _views(thumbs[s:s+chunk], s):
+            for mir in (0,1):
+                q,b,d = index.search(F*_flip if mir else F, k, far)
+                res.append(np.column_stack([d, row[q], b, np.full(len(q), mir), win[q]])[row[q]!=b])
+        return _best_of_pair(np.concatenate(res))
+    return _best_of_pair(np.concatenate(_threads(found, range(0, len(thumbs), chunk))))
+
+# %% ../../nbs/13_catalog.duplicates.ipynb #2ab46ea5
 def candidates(
     thumbs, # (n,96,64)
     k=6, # Neighbours of each window
     near=.3, # Largest distance in 12 dimensions
     far=.45, # Largest distance in all 63
     chunk=256, # Posters at a time in each thread: bounds the memory
+    many=50_000, # From so many on, neighbours are looked for in cells (`catalog.ivf`) and no longer in a tree
 )->np.ndarray: # (m,8): distance, a, b, is a mirrored?, and the window of a that looks like b: top, bottom, left, right
     "Pairs that may be copies, with the best window for each"
     n = len(thumbs)
     if n<2: return np.zeros((0,8))
     whole = np.concatenate(_threads(lambda s: _wholes(thumbs[s:s+chunk]), range(0, n, chunk)))
+    if n>=many: return _in_cells(thumbs, CellIndex(whole), k, far, max(chunk, min(2048, n//8)))
     proj = np.linalg.svd(whole[:50_000]-whole[:50_000].mean(0), full_matrices=False)[2][:12].T
     nearest = partial(_nearest, cKDTree(np.concatenate([whole@proj, (whole*_flip)@proj])), proj, whole, k=k, near=near, far=far)
     found = _threads(lambda s: np.concatenate([nearest(*o) for o in _views(thumbs[s:s+chunk], s)]), range(0, n, chunk))

@@ -17,6 +17,7 @@ from fastcore.basics import patch
 from ..core import *
 from ..tables import *
 from ..images import image_kind
+from .arrow import is_parquet
 from .core import *
 from .blank import is_blank
 
@@ -46,7 +47,7 @@ def _sniff(path):
 
 # %% ../../nbs/11_catalog.sources.ipynb #eab34df1
 _desktop = set('thumbs.db ehthumbs.db desktop.ini'.split()) # file managers leave these in every folder
-_beside = set('.csv .tsv .json .jsonl .md .html .ipynb .py .log .lock'.split()) # what people and we keep beside the class folders
+_beside = set('.csv .tsv .parquet .json .jsonl .md .html .ipynb .py .log .lock'.split()) # what people and we keep beside the class folders
 
 def _what(name, e):
     "'' for a picture, None for what nobody misses, else in a word what an entry is"
@@ -296,9 +297,10 @@ def catalog_from(
     source = Path(source)
     if not source.exists(): raise GenreError(f'There is no folder or file {source}. Check the name.')
     kind = file_kind(source) if source.is_file() else None
-    if source.is_dir(): cat = _from_folder(source)
+    if source.is_dir() and not is_parquet(source): cat = _from_folder(source)
     elif source.suffix=='.jsonl' or kind and kind[0]=='a journal': cat = _from_journal(source, path, label_form)
-    elif kind: raise GenreError(f'{source} is {kind[0]}, and a folder, a csv or a download journal is needed. {kind[1]}.')
+    elif kind and not is_parquet(source):
+        raise GenreError(f'{source} is {kind[0]}, and a folder, a csv or a download journal is needed. {kind[1]}.')
     else: cat = read_catalog(source, path, label_form)
     return check_labels(cat, source, classes)
 

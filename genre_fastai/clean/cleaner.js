@@ -130,12 +130,12 @@ function render({model, el}) {
     news.classList.toggle('gc-stop', !!l.stop);
     const e = l.left, text = make('span', 'gc-left-errors');
     if (e) text.append(make('b', '', estimate(e)), ' probably left ', make('span', 'gc-range', between(e), {title: '90 % interval, from the marks so far'}));
-    else if (!l.error) text.append('The first order is being learnt …');
+    else if (!l.error) text.append(l.model ? own('span', '', l.enough || '') : 'The first order is being learnt …'); // posters that have no labels have no errors
     if (e) chip.replaceChildren(make('b', '', estimate(e)), ' left ' + between(e));
     chipped();
-    const state = make('span', 'gc-learnt', l.busy ? 'learning …' : l.error ? '' : 'order of ' + several(l.marked, 'mark'), {title: l.model});
+    const state = make('span', 'gc-learnt', l.busy ? 'learning …' : l.error ? '' : 'ordered after ' + several(l.marked, 'mark'), {title: l.model});
     news.replaceChildren(text, make('span', 'gc-space'), state, button('gc-again', '⟲ Order', 'Order the rest of the list anew, below what you look at (O)', () => look(true)),
-      ...(l.error ? [make('span', 'gc-enough gc-wrong', l.error)] : l.enough ? [own('span', 'gc-enough', l.enough)] : []));
+      ...(l.error ? [make('span', 'gc-enough gc-wrong', l.error)] : l.enough && (e || !l.model) ? [own('span', 'gc-enough', l.enough)] : []));
     if (l.busy && !poll) poll = setTimeout(() => look(), 400);
     if (first && l.model && !touched && !page && view === 'grid') go(0, true); // nobody has looked at anything yet
   };
@@ -172,7 +172,7 @@ function render({model, el}) {
       return one;
     });
     const what = make('div', 'gc-what');
-    what.append(make('b', '', 'These ' + n + ' look like '), own('bdi', '', marked.name), make('b', '', ' and are doubted too.'), ' A click leaves one out.');
+    what.append(make('b', '', 'These ' + n + ' look like '), own('bdi', '', marked.name), make('b', '', m.rows.some(o => o.was.length) ? ' and are doubted too.' : ' and have no label.'), ' A click leaves one out.');
     const acts = make('div', 'gc-offer');
     acts.append(go, button('gc-no', 'No', 'Leave them (Esc)', () => unoffer()));
     if (live.left) acts.append(make('span', 'gc-space'), make('span', 'gc-range', estimate(live.left) + ' left'));

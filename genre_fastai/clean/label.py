@@ -73,7 +73,7 @@ def unlabelled_catalog(
     "The rows that are to be labelled"
     if isinstance(files, Catalog): cat = files
     elif isinstance(files, (str,Path)) and Path(files).is_dir(): cat = _from_folder(Path(files))
-    elif isinstance(files, (str,Path)) and Path(files).suffix.lower()=='.csv': cat = read_catalog(files)
+    elif isinstance(files, (str,Path)) and Path(files).suffix.lower() in ('.csv','.parquet'): cat = read_catalog(files)
     else: cat = _from_files([files] if isinstance(files, (str,Path)) else files)
     return UnlabelledCatalog(cat.df.drop(columns='split', errors='ignore'), classes, cat.path)
 

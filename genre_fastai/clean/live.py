@@ -276,7 +276,8 @@ def _digest(self:LiveIssues, now):
 # %% ../../nbs/83_clean.live.ipynb #494f6eef
 @patch
 def _work(self:LiveIssues, now):
-    with self.lock: self.said,self.learned = self._learn(now), now.lines
+    with self.lock:
+        if now.lines>=self.learned: self.said,self.learned = self._learn(now), now.lines # `update` may have been quicker than a thread
 
 @patch
 def update(self:LiveIssues)->str: # The model's name
@@ -370,9 +371,11 @@ def alike(self:LiveIssues,
 )->list: # Ids, the nearest first
     "Undecided near neighbours of a row that are doubted too, and would get the same mark"
     if self.said is None or id not in self.at or (d := self.session.decision(id)) and d['action']=='copy_of': return []
-    i,fits = self.at[id],self._fits(id)
-    near = np.argsort(-(self.V@self.V[i]), kind='stable')[:max(10*k, len(self.V)//20)]
-    return [self.ids[j] for j in near if j!=i and fits(j)][:k]
+    i,fits,sim = self.at[id],self._fits(id),self.V@self.V[self.at[id]]
+    sim[i] = -1
+    near = np.argsort(-sim, kind='stable')[:max(10*k, len(sim)//20)]
+    least = max(np.median(sim[near[:5]])/3, 0) # of a small catalog all rows are among the nearest, and most of them look different
+    return [self.ids[j] for j in near if sim[j]>least and fits(j)][:k]
 
 # %% ../../nbs/83_clean.live.ipynb #b7478c8f
 @patch

@@ -109,10 +109,10 @@ def enough(self:Remaining,
 )->str: # One sentence
     "May one stop, and why, or why not yet?"
     if not self.left: return 'You can stop: every row was decided on.'
-    if self.marked<least: return f'Not yet: {self.marked} rows were looked at, and a judgement needs {least}.'
+    if self.marked<least: return f'It is too early to say when you can stop: {self.marked} of at least {least} rows were looked at.'
     about,rest = f'about {self.n} ({self.low} to {self.high})', f'of the {self.left} rows left are probably wrong'
     if self.may_stop(rate, least): return f'You can stop: fewer than {100*rate:.3g} % {rest}, {about}.'
-    return f'Not yet: {about} {rest}, perhaps {100*self.high/self.left:.2g} %.'
+    return f'Not yet: {about} {rest}, perhaps {round(100*self.high/self.left, 1):g} %.'
 
 # %% ../../nbs/83_clean.remaining.ipynb #3749fb2c
 def _looked_at(session, cat):

@@ -15,8 +15,8 @@ from .base import *
 from ..options import *
 
 # %% ../../nbs/95_commands.catalog.ipynb #08676bba
-_source = ('A folder of class folders (Training/Validation or train/valid/test parents are seen), a csv with file and label, '
-    'labels or genres, or a download journal')
+_source = ('A folder of class folders (Training/Validation or train/valid/test parents are seen), a csv or parquet with file and '
+    'label, labels or genres, or a download journal')
 
 def _shares(valid, test):
     if valid+test<1: return
@@ -62,7 +62,7 @@ def catalog(
 
 @command('What was read is kept; run the same command again, and it goes on.')
 def titles(
-    csv:path_argument('A catalog (csv)', check_in, metavar='CATALOG'), out:OutOption, path:PathOption=None,
+    csv:path_argument('A catalog (csv or parquet)', check_catalog, metavar='CATALOG'), out:OutOption, path:PathOption=None,
     scale:number_option('Enlarge so many times before reading: 2 for thumbnails, 1 for large posters', min=.1, max=8)=2,
 ):
     "Read what is printed on the posters, into the column `printed`. It needs the extra ocr."

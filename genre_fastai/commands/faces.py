@@ -15,7 +15,7 @@ from ..options import *
 
 # %% ../../nbs/95_commands.faces.ipynb #bddaafaa
 _Host = option(str, 'Address to listen on: 127.0.0.1 is this computer alone, 0.0.0.0 the whole network')
-_Neighbors = path_option('A catalog (csv), to show posters of it that are like the one asked about', '--neighbors', check=check_in,
+_Neighbors = path_option('A catalog, to show posters of it that are like the one asked about', '--neighbors', check=check_catalog,
     kind=Optional[str], metavar='CATALOG')
 _Port = lambda: option(int, 'Port', min=1, max=65_535)
 
@@ -39,7 +39,7 @@ def space(
 ):
     "Write the folder of a Hugging Face Space. It has app.py, requirements.txt, a card, and the model."
     with large_import(): from genre_fastai.deploy.space import save_space
-    print(f'{save_space(model, out, title, license)} is a Space. Try it with `python app.py` there, then push it.')
+    print(f'The Space is in {save_space(model, out, title, license)}. Try it with `python app.py` there, then push it.')
 
 @command('')
 def voila(model:ModelArg, host:_Host='127.0.0.1', port:_Port()=8866, neighbors:_Neighbors=None,

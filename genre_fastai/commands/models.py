@@ -40,7 +40,7 @@ def _compare(models, cat, split, as_json):
 @command()
 def evaluate(
     model:ModelsArg,
-    csv:path_argument('A catalog (csv)', check_in, metavar='CATALOG'), path:PathOption=None,
+    csv:path_argument('A catalog (csv or parquet)', check_catalog, metavar='CATALOG'), path:PathOption=None,
     split:option(str, 'Which rows: train, valid, test, or all', callback=split_meant)='test',
     as_json:option(bool, 'Print one JSON object', '--json')=False,
 ):
@@ -71,7 +71,7 @@ def _check_page_out(name, p):
 
 @command()
 def interpret(
-    model:ModelArg, csv:path_argument('A catalog (csv)', check_in, metavar='CATALOG'),
+    model:ModelArg, csv:path_argument('A catalog (csv or parquet)', check_catalog, metavar='CATALOG'),
     out:path_option('Page to write (.html)', check=_check_page_out), path:PathOption=None,
     split:option(str, 'Which rows: train, valid, test, or all', callback=split_meant)='test',
 ):
@@ -86,7 +86,8 @@ def interpret(
 
 @command()
 def onnx(
-    model:FolderArg, out:OutOption, precision:one_of('fp32 fp16 int8', "Of the numbers: 'fp16' is half as large, 'int8' a quarter")='fp32',
+    model:FolderArg, out:path_option('File to write (.onnx)', check=check_onnx),
+    precision:one_of('fp32 fp16 int8', "Of the numbers: 'fp16' is half as large, 'int8' a quarter")='fp32',
     posters:path_option("A folder of posters; int8 looks at 64 of them", check=check_folder, kind=Optional[str], metavar='FOLDER')=None,
 ):
     "Write a model of posters as one ONNX file. It takes a picture of any size as bytes."

@@ -150,7 +150,7 @@ def _wanted_poster(word, cat, csv):
 
 @command('The same command begins anew; an index that was written is kept.')
 def neighbors(
-    csv:path_argument('A catalog (csv)', check_in, metavar='CATALOG'),
+    csv:path_argument('A catalog (csv or parquet)', check_catalog, metavar='CATALOG'),
     poster:argument(str, 'A picture file, or the id of a row', metavar='POSTER'),
     k:option(int, 'How many neighbours', '--k', min=1, max=1000)=8,
     out:path_option('Write the pictures (.html, .png or .jpg)', check=_check_grid, kind=Optional[str])=None,

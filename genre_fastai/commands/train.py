@@ -8,7 +8,8 @@ Docs: https://genre-fastai.github.io/genre_fastai/commands.train.html.md"""
 __all__ = []
 
 # %% ../../nbs/95_commands.train.ipynb #c3695e23
-import math, re, shlex
+import math, os, re, shlex
+from functools import partial
 from typing import Optional
 from ..core import GenreError, large_import
 from .base import *
@@ -37,21 +38,33 @@ _recipes = 'auto probe finetune finetune_top head stages fastai article0 article
 _Recipe = one_of(_recipes, 'How to train: auto, probe, finetune, finetune_top, head, stages, fastai, article0 or article1; '
     'with texts auto, fusion, gated, concat, late or article2')
 _Epochs = lambda help: option(Optional[int], help, min=0, max=100_000)
-_Trained = path_argument('A catalog (csv) with splits; of a folder of class folders, a csv with file and label, or a journal, '
+_Trained = path_argument('A catalog (csv or parquet) with splits; of a folder of class folders, a csv with file and label, or a journal, '
     'one is built first', check_source, metavar='CATALOG')
 
 def _with_splits(source, path, seed, cache_pixels, texts=()):
     "A catalog with splits, and whether it had to be built"
     from genre_fastai.core import read_table
     from genre_fastai.tables import file_kind
+    from genre_fastai.catalog.arrow import is_parquet, parquet_columns
     from genre_fastai.catalog.core import read_catalog
-    bare = source.is_dir() or source.is_file() and (file_kind(source) or 'split' not in read_table(source))
+    if is_parquet(source): bare = 'split' not in parquet_columns(source)
+    else: bare = source.is_dir() or source.is_file() and (file_kind(source) or 'split' not in read_table(source))
     if not bare: return read_catalog(source, path), False # a pipe of the shell, too: it can be read once
     from genre_fastai.catalog.build import build_catalog
     cat = build_catalog(source, path, seed=seed, cache_pixels=cache_pixels, keep_films=list(texts) or None)
     n,left = ', '.join(f'{v} {k}' for k,v in cat.ok.df['split'].value_counts().items()), len(cat)-len(cat.ok)
     print(f'{source} is no catalog with splits, so one was built: {n}; {left} of {len(cat)} rows take no part.', flush=True)
     return cat, True
+
+# %% ../../nbs/95_commands.train.ipynb #5e073532
+def _several(): return int(os.environ.get('WORLD_SIZE', 0))>1 # processes, started by `accelerate launch`
+
+def _by_first(f):
+    "What `f` gives; of several processes the first one calls it, and the others get what it gave"
+    if not _several(): return f()
+    with large_import(): from genre_fastai.train.distributed import by_first, connect, share
+    connect()
+    return share(by_first(f))
 
 def _fit(cat, folder, recipe, **kw):
     "Train by a recipe, and save the model"
@@ -60,7 +73,9 @@ def _fit(cat, folder, recipe, **kw):
         from genre_fastai.train.recipes import train
         from genre_fastai.deploy.folder import save_predictor
     with run_lock(folder): # until the model is there
-        print(f'model in {save_predictor(train(cat, recipe, **kw), folder)}', flush=True)
+        learn = train(cat, recipe, **kw)
+        if int(os.environ.get('RANK', 0)): raise SystemExit # of several processes the first one saves and evaluates
+        print(f'model in {save_predictor(learn, folder)}', flush=True)
         (folder/'checkpoint.pth').unlink(missing_ok=True)
 
 # %% ../../nbs/95_commands.train.ipynb #9d25ed25
@@ -71,6 +86,13 @@ def _check_labels(cat, keep_best, loss, thresholds):
         raise GenreError(f'{only_many[0]} is for several labels a poster, and this catalog has one. Leave it out.')
     if keep_best=='accuracy' and cat.multi:
         raise GenreError('--keep-best accuracy is for one label a poster, and this catalog has several. Give f1, auc or valid_loss.')
+
+def _ready(csv, path, seed, cache_pixels, texts, keep_best, loss, thresholds):
+    "`_with_splits`, looked at"
+    cat,is_new = _with_splits(csv, path, seed, cache_pixels, texts)
+    check_columns(cat, csv, texts)
+    _check_labels(cat, keep_best, loss, thresholds)
+    return cat,is_new
 
 def _keep_catalog(cat, out):
     "Save a catalog that was built beside its model"
@@ -104,9 +126,8 @@ def train(
     "Train by a recipe. Saves the model, its config and its model card, and evaluates it."
     both = 'poster,overview' if recipe in _recipes.split()[-5:] else None
     base_lr,size,names = _rate(base_lr), _side(size), seen_and_read(modalities or both)
-    cat,is_new = _with_splits(csv, path, seed, cache_pixels and ((size,size) if isinstance(size, int) else size or True), names[1])
-    check_columns(cat, csv, names[1])
-    _check_labels(cat, keep_best, loss, thresholds)
+    kept = cache_pixels and ((size,size) if isinstance(size, int) else size or True)
+    cat,is_new = _by_first(partial(_ready, csv, path, seed, kept, names[1], keep_best, loss, thresholds))
     given = dict(arch=arch, freeze_epochs=freeze_epochs, epochs=epochs, base_lr=base_lr, cut=cut, bs=bs, size=size, keep_best=keep_best,
         cache_pixels=cache_pixels or None, loss=loss, thresholds=thresholds, modalities=modalities, tokenizer=tokenizer)
     given = {k:None if v=='none' else v for k,v in given.items() if v is not None}
@@ -115,6 +136,7 @@ def train(
     if not evaluation or not len(test := cat.where(split='test').ok): return
     from genre_fastai.deploy.folder import load_predictor
     print(f'\n{len(test)} test rows, with the ends of the 95 % interval:')
+    os.environ.pop('WORLD_SIZE', None) # the others have ended
     show_scores(load_predictor(out), test, 'test', whole=cat)
 
 # %% ../../nbs/95_commands.train.ipynb #25f6f3ab
@@ -131,10 +153,10 @@ def _check_weights_out(name, p):
 
 @command('No weights are written.')
 def pretrain(
-    csv:path_argument('A catalog (csv)', check_in, metavar='CATALOG'),
+    csv:path_argument('A catalog (csv or parquet)', check_catalog, metavar='CATALOG'),
     out:path_argument('Weights to write (.safetensors)', _check_weights_out),
     targets:option(str, 'Columns and how each is read: classes, labels, decade or text')='labels=labels,year=decade,overview=text',
-    keep_out:path_option('Catalog whose test rows are not seen', '--keep-out', check=check_in, kind=Optional[str])=None,
+    keep_out:path_option('Catalog whose test rows are not seen', '--keep-out', check=check_catalog, kind=Optional[str])=None,
     arch:ArchOption='tf_efficientnet_lite0', weights:WeightsOption='auto',
     epochs:option(int, 'Epochs of the body', min=0, max=1000)=8,
     cut:option(str, "Train only from the middle, where a CPU has to do it: 'auto', or a layer")=None,

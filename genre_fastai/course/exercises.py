@@ -20,6 +20,7 @@ from ..sample.dataset import make_sample
 from ..sample.site import SampleSite
 from ..collect.download import download_posters
 from ..collect.net import reasons
+from ..clean.remaining import remaining_errors
 from .demo import collect_urls
 
 # %% ../../nbs/90_course.exercises.ipynb #d27b4296
@@ -82,6 +83,20 @@ def check(
     # whatever a wrong kind of object provokes is the reader's to see
     except Exception as e: hint = f'This is not the kind of thing that was asked for ({type(answer).__name__}: {type(e).__name__} {e}).'
     return Verdict(not hint, hint or 'Right.')
+
+# %% ../../nbs/90_course.exercises.ipynb #dd849002
+@exercise('0.1')
+def _a_superhero(answer):
+    if answer.picture is None: return 'Nobody has looked at a poster here. Give one: `answer(model, poster)`.'
+    if answer.pred=='superhero': return ''
+    return f"The model says {answer.pred} here. Another number gives another poster: `unseen_poster('superhero', 1)`."
+
+@exercise('0.2')
+def _all_test_posters(pair):
+    test,table = pair
+    if {*test.df['split']}!={'test'}: return "Take the test rows, and no others: `cat.ok.where(split='test')`."
+    if len(table)!=len(test): return f'These are {len(table)} answers, and there are {len(test)} test posters.'
+    return '' if 'pred' in table else 'Give the whole table that `model.predict` returns: it has a column `pred`.'
 
 # %% ../../nbs/90_course.exercises.ipynb #15a29864
 @exercise('1.1')
@@ -215,6 +230,14 @@ def _end_of_list(answer):
         return f'{len(gone & last)} of the last 15 are deleted, and {len(gone-last)} others. `labels.tail(15)` has the end of the list.'
     seeds = report.summary['seeds'].min()
     return '' if seeds>=5 else f'There are {seeds} seeds for each number. One run proves nothing, and five were asked for.'
+
+# %% ../../nbs/90_course.exercises.ipynb #905556bb
+@exercise('5.4')
+def _no_audit(live):
+    left = remaining_errors(live)
+    if live.audit: return 'Some rows of this list are drawn at random. `LiveIssues` has an argument for their share: 0 is none.'
+    if left.marked!=40: return f'{left.marked} rows were looked at, and 40 were asked for. Give the session a journal of its own, and `looks=40`.'
+    return ''
 
 # %% ../../nbs/90_course.exercises.ipynb #9767e4c1
 @exercise('6.1')

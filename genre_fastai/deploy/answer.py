@@ -136,6 +136,7 @@ def _probs(predictor, im, texts):
     pixels,posters,bad = read_posters([im], predictor.sizes, predictor.method)
     if bad: raise GenreError(bad[0])
     probs = predictor.batch_probs(pixels, posters, {k:[v] for k,v in texts.items()})[0]
+    if not np.isfinite(probs).all(): raise GenreError('The model gives no numbers for this film. Its weights are too large, or damaged.')
     return probs, next(iter(pixels.values()))[0] if posters.any() else None
 
 def _table(predictor, probs, n):

@@ -236,6 +236,8 @@ def _fits():
     "Experts that do not fit are a `GenreError`"
     try: yield
     except ValueError as e:
+        if 'contains infinity' in str(e) or 'contains NaN' in str(e):
+            raise GenreError('The numbers of this fusion are too large to compute with. Copy the folder again.') from e
         if 'matmul' not in str(e): raise
         raise GenreError(f'The experts of this fusion do not fit its body or its sentence model ({e}). Copy the folder again.') from e
 
@@ -336,7 +338,7 @@ def _build_fusion(nets, state, config):
     own = lambda prefix: {k[len(prefix):]:v for k,v in state.items() if k.startswith(prefix)}
     for i,net in enumerate(nets):
         net.model = filled(net.model, own(f'body.{i}.'), lambda: fusion_networks(config['fusion'])[i].model).eval()
-    arrays = {k:v.numpy() for k,v in own('fusion.').items()}
+    arrays = {k: (v.float() if v.dtype==torch.bfloat16 else v).numpy() for k,v in own('fusion.').items()} # which NumPy does not have
     fusion = LinearFusion.from_state(arrays, config['fusion'], body=nets or None)
     fusion.thresh = .5 if config['thresh'] is None else config['thresh']
     return FusionPredictor(fusion, config)

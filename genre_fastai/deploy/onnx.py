@@ -237,10 +237,13 @@ def _number(b, i):
         if b[i+k]<128: return n, i+k+1
     raise ValueError('a number is too long')
 
-def _fields(b):
-    "The number and the value of each field of a message"
+def _fields(b, left=None):
+    "The number and the value of each field of a message; `left[0]` more may come"
     i = 0
     while i<len(b):
+        if left:
+            left[0] -= 1
+            if left[0]<0: raise ValueError('it has too many parts')
         tag,i = _number(b, i)
         if tag&7==0: v,end = _number(b, i)
         else:
@@ -251,25 +254,34 @@ def _fields(b):
         i = end
 
 # %% ../../nbs/86_deploy.onnx.ipynb #4cff2c50
-def _check_tensor(b):
-    if any(k==13 or k==14 and v!=0 for k,v in _fields(b)): raise ValueError('its tensors lie in other files')
+def _check_tensor(b, left):
+    if any(k==13 or k==14 and v!=0 for k,v in _fields(b, left)): raise ValueError('its tensors lie in other files')
 
-def _check_node(b):
-    for k,v in _fields(b):
-        for j,o in _fields(v) if k==5 else ():
+_takes_all = b'Max',b'Min',b'Sum',b'Mean',b'Concat' # where an input of these is left out, onnxruntime 1.2x crashes
+
+def _check_node(b, left):
+    op,lacks = b'',False
+    for k,v in _fields(b, left):
+        if isinstance(v, int): raise ValueError('a number stands where a text should')
+        op,lacks = bytes(v[:9]) if k==4 else op, lacks or k==1 and not len(v)
+        for j,o in _fields(v, left) if k==5 else ():
             if j in (6,11,22,23): raise ValueError('it has loops, branches or sparse tensors')
-            if j in (5,10): _check_tensor(o)
+            if j in (5,10): _check_tensor(o, left)
+    if lacks and op in _takes_all: raise ValueError('a node of it lacks an input')
 
 def _metadata(b):
     "The metadata of a model, as far as it is one that may be opened; `ValueError` if not"
-    res = {}
-    for k,v in _fields(b):
+    res,left = {}, [1_000_000] # a network has some thousands of nodes
+    for k,v in _fields(b, left):
         if k in (20,25): raise ValueError('it has functions')
-        for j,o in _fields(v) if k==7 else ():
-            if j==1: _check_node(o)
-            if j==5: _check_tensor(o)
+        for j,o in _fields(v, left) if k==7 else ():
+            if j==1: _check_node(o, left)
+            if j==5: _check_tensor(o, left)
             if j==15: raise ValueError('it has sparse tensors')
-        if k==14: res |= {bytes(p.get(1, b'')).decode(): bytes(p.get(2, b'')) for p in [dict(_fields(v))]}
+        if k!=14: continue
+        p = dict(_fields(v))
+        if any(isinstance(o, int) for o in p.values()): raise ValueError('a number stands where a text should')
+        res[bytes(p.get(1, b'')).decode()] = bytes(p.get(2, b''))
     return res
 
 # %% ../../nbs/86_deploy.onnx.ipynb #8066cce1
@@ -325,13 +337,20 @@ def _session(data, path, takes, classes):
     options = ort.SessionOptions()
     options.log_severity_level = 4 # what goes wrong is an error here
     options.add_session_config_entry('session.intra_op.allow_spinning', '0') # a thread that waits leaves the processor to those that decode
-    try: session = ort.InferenceSession(data, options, providers=['CPUExecutionProvider'])
+    try: session = ort.InferenceSession(data, options, providers=['CPUExecutionProvider'], enable_fallback=0) # which would print
     except Exception as e:
         raise GenreError(f'onnxruntime {ort.__version__} cannot open {path} ({str(e)[:150]}). Export it again.') from None
     ins,outs = ([(o.type, o.shape) for o in os_] for os_ in (session.get_inputs(), session.get_outputs()))
     if [(t, [s if isinstance(s, int) else None for s in ss]) for t,ss in ins]==[('tensor(uint8)',takes)] \
         and outs==[('tensor(float)',[1,classes])]: return session
     raise GenreError(f'{path} does not take a picture and give {classes} probabilities. Write one with `export_onnx`.')
+
+def _ran(session, path, classes, **feeds):
+    "The probabilities of one picture, or a `GenreError`: what a stranger's file says of its output need not be so"
+    try: p = session.run(None, feeds)[0]
+    except Exception as e: raise GenreError(f'{path} cannot compute ({str(e)[:150]}). Export it again.') from None
+    if p.shape==(1,classes) and np.isfinite(p).all(): return p[0]
+    raise GenreError(f'{path} does not give a number for each of its {classes} classes. Export it again.')
 
 class OnnxPredictor(SavedModel):
     "A model in one .onnx file, ready to predict files and rows of a catalog"
@@ -354,12 +373,12 @@ def picture_probs(self:OnnxPredictor,
     picture, # (height,width,3), uint8
 )->np.ndarray: # One for each class, float32
     "The probabilities of a picture of any size, which the file resizes"
-    return self.session.run(None, dict(image=np.ascontiguousarray(picture)))[0][0]
+    return _ran(self.session, self.path, len(self.vocab), image=np.ascontiguousarray(picture))
 
 @patch
 def batch_probs(self:OnnxPredictor, pixels, posters=None, texts=None):
     "Probabilities of posters that are decoded"
-    return np.stack([self.network.run(None, dict(pixels=x[None]))[0][0] for x in pixels[self.sizes[0]]])
+    return np.stack([_ran(self.network, self.path, len(self.vocab), pixels=x[None]) for x in pixels[self.sizes[0]]])
 
 @patch
 def predict_probs(self:OnnxPredictor,

@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/deploy.uploader.html.md"""
 __all__ = ['uploaded_files', 'PosterUploader', 'open_uploader', 'uploader_notebook', 'voila_app', 'run_voila']
 
 # %% ../../nbs/88_deploy.uploader.ipynb #cad91bab
-import importlib.util, json, os, socket, subprocess, sys, tempfile, time
+import importlib.util, json, os, subprocess, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 import ipywidgets as widgets
@@ -154,16 +154,6 @@ def uploader_notebook(
     return out
 
 # %% ../../nbs/88_deploy.uploader.ipynb #c9aaaf84
-def _check_free(host, port):
-    "A `GenreError` where nothing can listen"
-    try:
-        with socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET) as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            s.bind((host, port))
-    except (OSError,OverflowError) as e:
-        why = getattr(e, 'strerror', None) or e
-        raise GenreError(f'Nothing can listen on {host}, port {port} ({why}). Give another port (--port).') from None
-
 def _check_voila():
     lacks = [o for o in ('voila','ipykernel') if importlib.util.find_spec(o) is None]
     if lacks: raise GenreError(f'An app of a notebook needs {" and ".join(lacks)}: pip install {" ".join(lacks)}')
@@ -175,7 +165,7 @@ def _voila_command(nb, host, port, open_browser):
     conf = dict(preheat_kernel=True, default_pool_size=1)
     cull = dict(cull_idle_timeout=300, cull_interval=300) # of pages that went without a word; Voila spares the one that waits
     flags = [f'--{c}.{k}={v}' for c,d in dict(Voila=opts, VoilaConfiguration=conf, MappingKernelManager=cull).items() for k,v in d.items()]
-    return [sys.executable, '-m', 'voila', str(nb), *flags]
+    return [sys.executable, '-W', 'ignore::DeprecationWarning', '-m', 'voila', str(nb), *flags]
 
 # %% ../../nbs/88_deploy.uploader.ipynb #32faa8cd
 @contextmanager
@@ -188,12 +178,13 @@ def voila_app(
 ):
     "An app in the background while the block lasts; gives its address and its process"
     _check_voila()
+    from genre_fastai.deploy.serve import check_port, page_address # brings the downloader's network library
+    check_port(host, port)
     open_uploader(model, neighbors).close() # what is wrong is said here, and an index is made once
-    _check_free(host, port)
     with tempfile.TemporaryDirectory(prefix='genre-voila') as d:
         nb = uploader_notebook(model, Path(d)/'posters.ipynb', neighbors)
         p = subprocess.Popen(_voila_command(nb, host, port, open_browser), cwd=d)
-        try: yield f'http://{f"[{host}]" if ":" in host else host}:{port}/', p
+        try: yield page_address(host, port), p
         finally:
             p.terminate()
             try: p.wait(20)

@@ -58,7 +58,7 @@ class BestWeightsCallback(TrackerCallback):
         if not isinstance(getattr(self.learn, 'run_info', None), RunInfo):
             raise GenreError('`BestWeightsCallback` says at which epoch of the history the best one was. '
                 'Add `HistoryCallback()` to the learner.')
-        self.weights = {k:v.detach().to('cpu', copy=True) for k,v in self.model.state_dict().items()}
+        self.weights = {k:v.detach().to('cpu', copy=True) for k,v in get_model(self.model).state_dict().items()}
         self.at = len(self.learn.run_info.history)-1
 
     def load(self,
@@ -76,6 +76,7 @@ class FreezeBNStats(Callback):
         part=None, # Name of the part that is the body; the first if None
     ): self.head,self.part = head,part
     def before_train(self):
-        body = self.model[0] if self.part is None and not self.head else self.model.get_submodule('' if self.head else self.part)
+        model = get_model(self.model) # in training by several processes it is wrapped
+        body = model[0] if self.part is None and not self.head else model.get_submodule('' if self.head else self.part)
         for m in body.modules():
             if isinstance(m, nn.modules.batchnorm._BatchNorm): m.eval()

@@ -177,7 +177,7 @@ def run_lock(
     out, # Folder of a run; None where nothing is written
 ):
     "Keep other trainings out of a folder while the block lasts"
-    if out is None: return nullcontext()
+    if out is None or rank_distrib(): return nullcontext() # of several processes the first one writes
     return folder_lock(out, '.train.lock', f'Another training is writing into {out}. '
         'Wait for its end, or give another folder as `out` (--out).')
 
@@ -236,7 +236,8 @@ def read_checkpoint(
         raise GenreError(f'{path} cannot be read as a checkpoint ({type(e).__name__}). Delete it and train from the beginning.') from e
     if not _is_checkpoint(state):
         raise GenreError(f'{path} is not a checkpoint that this version reads. Delete it and train from the beginning.')
-    other = [f'{k} is {v} here and {state["run"].get(k, "not set")[:200]} there' for k,v in run.items() if state['run'].get(k)!=v]
+    here,there = dict(processes='1', **run) if 'processes' not in run else run, {'processes':'1', **state['run']}
+    other = [f'{k} is {v} here and {there.get(k, "not set")[:200]} there' for k,v in here.items() if there.get(k)!=v]
     if not other: return state
     raise GenreError(f'{path} belongs to another run: {"; ".join(other)}. Give what it was begun with, another folder, '
         'or train from the beginning without `resume` (--resume).')
@@ -263,21 +264,30 @@ class Checkpoint(Callback):
 # %% ../../nbs/61_train.checkpoint.ipynb #d069c114
 _tracked = 'best', 'wait', 'at', 'weights'
 
+def _other_rngs(dls):
+    "The generators of all processes but the first, where there are several"
+    if num_distrib()<2: return []
+    res = [None]*num_distrib()
+    torch.distributed.all_gather_object(res, rng_state(dls))
+    return res[1:]
+
 @patch
 def now(self:Checkpoint)->dict:
     "What the next epoch needs"
     seen = lambda cb: {k:getattr(cb, k) for k in _tracked if k in cb.__dict__}
     smooth = self.recorder.smooth_loss
     return dict(format=2, run=self.run_id, stage=self.stage, epoch=self.epoch+1, lr=self.lr, seconds=self.seconds,
-        history=self.learn.run_info.history, model=self.model.state_dict(), opt=self.opt.state_dict(),
-        smooth=(float(smooth.val), smooth.count), rng=rng_state(self.dls),
+        history=self.learn.run_info.history, model=get_model(self.model).state_dict(), opt=self.opt.state_dict(),
+        smooth=(float(smooth.val), smooth.count), rng=rng_state(self.dls), others=_other_rngs(self.dls),
         trackers={cb.name:seen(cb) for cb in self.learn.cbs if isinstance(cb, TrackerCallback)})
 
 @patch
 def after_epoch(self:Checkpoint):
     if self.path is None or hasattr(self, 'lr_finder') or hasattr(self, 'gather_preds'): return
+    state = self.now()
+    if rank_distrib(): return
     try:
-        with atomic_write(self.path, 'wb') as f: torch.save(_plain(self.now()), f)
+        with atomic_write(self.path, 'wb') as f: torch.save(_plain(state), f)
     except (OSError, RuntimeError) as e: # torch makes a RuntimeError of a full disk
         raise GenreError(f'The checkpoint {self.path} could not be written ({e}). '
             'Make room on that disk and go on with `resume=True` (--resume).') from e
@@ -285,15 +295,16 @@ def after_epoch(self:Checkpoint):
 # %% ../../nbs/61_train.checkpoint.ipynb #ade9010a
 def _put_back(s, learn):
     "What a checkpoint holds, into a learner"
-    learn.model.load_state_dict(s['model'])
+    model = get_model(learn.model)
+    model.load_state_dict(s['model'])
     learn.opt.load_state_dict(to_device(s['opt'], learn.dls.device))
     learn.run_info.history = list(s['history'])
     for cb in learn.cbs:
         seen = s['trackers'].get(cb.name, {})
-        if seen.get('weights') is not None: learn.model.load_state_dict(seen['weights']) # do they fit?
+        if seen.get('weights') is not None: model.load_state_dict(seen['weights']) # do they fit?
         cb.__dict__.update({k:seen[k] for k in _tracked if k in seen})
-    learn.model.load_state_dict(s['model'])
-    set_rng_state(s['rng'], learn.dls)
+    model.load_state_dict(s['model'])
+    set_rng_state([s['rng'], *s.get('others', [])][rank_distrib()], learn.dls)
 
 @patch
 def restore(self:Checkpoint,

@@ -148,6 +148,12 @@ def _solvable(head):
     raise GenreError('Only a `linear_head` can be solved. Make the learner with `linear=True`, or train the head with `fit_head`.')
 
 @patch
+def keep_norms(self:Learner):
+    "From now on all batch norms keep their statistics, those of the head too"
+    self.remove_cbs(self.cbs.filter(risinstance(FreezeBNStats)))
+    return self.add_cb(FreezeBNStats(head=True))
+
+@patch
 def fit_probe(self:Learner,
     C=1e-3, # Inverse strength of the regularisation
     max_gb=8., # Refuse where the features would take more memory than this
@@ -166,5 +172,4 @@ def fit_probe(self:Learner,
     with torch.no_grad():
         lin.weight.copy_(tensor(W))
         lin.bias.copy_(tensor(b))
-    self.remove_cbs(self.cbs.filter(risinstance(FreezeBNStats)))
-    return self.add_cb(FreezeBNStats(head=True))
+    return self.keep_norms()

@@ -33,6 +33,7 @@ from .losses import *
 from .optimizer import *
 from .callbacks import *
 from .checkpoint import *
+from .distributed import by_itself
 
 # %% ../../nbs/63_train.learner.ipynb #015887b1
 def _macro_auc(y, p):
@@ -217,7 +218,8 @@ def predictions(self:Learner,
     tta,thresh = check_whole('tta', tta, 0, 1000), check_thresh(own_thresh(self) if thresh is None else thresh, self.dls.vocab)
     table = isinstance(self.dls.train_ds.items, pd.DataFrame)
     dl = self.dls.test_dl(cat if isinstance(self.dls, PosterDataLoaders) else cat.df if table else list(cat.files))
-    with self.no_bar(), _recorder_kept(self), _bad_images_said(), _quick(self) if len(cat)*(tta+1)>=128 else nullcontext():
+    quick = _quick(self) if len(cat)*(tta+1)>=128 else nullcontext()
+    with by_itself(self), self.no_bar(), _recorder_kept(self), _bad_images_said(), quick:
         probs = self.tta(dl=dl, n=tta)[0] if tta else self.get_preds(dl=dl)[0]
     return Predictions(cat, probs.float().numpy(), self.dls.vocab, thresh)
 
@@ -242,7 +244,7 @@ def predict(self:PosterLearner,
     "Predict one poster"
     if self.run_info.pretrained is None: return Learner.predict(self, item, rm_type_tfms, with_input)
     size,method = dls_shape(self.dls)
-    with self.no_bar(), _recorder_kept(self), _bad_images_said():
+    with by_itself(self), self.no_bar(), _recorder_kept(self), _bad_images_said():
         dl = image_dl([_poster(item, dls_catalog(self.dls))], size or poster_size, method or 'squish', self.run_info.pretrained.stats)
         inp,probs,_,i = self.get_preds(dl=dl, with_input=True, with_decoded=True)
     vocab = self.dls.vocab

@@ -31,6 +31,7 @@ from .optimizer import *
 from .callbacks import *
 from .checkpoint import *
 from .head import *
+from .distributed import *
 from .learner import *
 from .multimodal import *
 
@@ -51,6 +52,7 @@ def run_settings(
     body = dict(arch=net.arch, weights=net.weights) if net else {} # of texts alone, or trained from scratch, there is none
     made = dict(catalog=cat.hash if cat else '', **body, size=size, method=method, bs=learn.dls.bs,
         loss=learn.loss_func, optimizer=learn.opt_func, wd=learn.wd)
+    if num_distrib()>1: made['processes'] = num_distrib()
     return {k:_word(v) for k,v in {**learn.run_info.settings, **made, **kwargs}.items()}
 
 # %% ../../nbs/64_train.recipes.ipynb #edda74e0
@@ -65,7 +67,8 @@ def _rate(learn, check, base_lr, lr, lr_mult):
     "The learning rate of a stage: a number while the body is frozen, else a slice from the earliest layers to the head"
     rate = lr if check.stage and lr is not None else base_lr
     if isinstance(rate, slice): return rate
-    top = check.rate(lambda: learn.find_lr() if rate=='find' else rate/10 if check.stage and lr is None else rate)
+    find = lambda: share(by_first(learn.find_lr)) if rate=='find' else rate/10 if check.stage and lr is None else rate
+    top = check.rate(find)
     return slice(top/lr_mult, top) if check.stage and lr_mult!=1 else top
 
 # %% ../../nbs/64_train.recipes.ipynb #4a203922
@@ -89,6 +92,7 @@ def _cached(learn, s, stage, out):
 def _run_stages(learn, s, out, resume, cbs, kwargs):
     "Both stages, from the beginning or from a checkpoint"
     best,check = _best(learn, s['keep_best']), Checkpoint(out and Path(out)/'checkpoint.pth', learn.run_info.settings, resume)
+    share(None) # no process goes on before all have read it
     try:
         with learn.added_cbs(L(best)): check.resume_run(learn)
         for check.stage,n in enumerate((s['freeze_epochs'], s['epochs'])):
@@ -96,7 +100,8 @@ def _run_stages(learn, s, out, resume, cbs, kwargs):
             learn.unfreeze() if check.stage else learn.freeze()
             with _cached(learn, s, check.stage, out):
                 fit = learn.fit if s['flat'] else partial(learn.fit_one_cycle, **s['cycles'][check.stage])
-                fit(n, _rate(learn, check, s['base_lr'], s['lr'], s['lr_mult']), cbs=cbs+L(best)+L(check), **kwargs)
+                rate = _rate(learn, check, s['base_lr'], s['lr'], s['lr_mult'])
+                with distributed(learn, fits=True): fit(n, rate, cbs=cbs+L(best)+L(check), **kwargs)
     finally:
         learn.run_info.valid = {} # what was known of the weights before
         if best: best.load(learn)
@@ -288,14 +293,21 @@ def _cross_fitted(preds, kind):
 
 _by_thresh = 'precision recall f1 micro_f1 macro_f1 weighted_f1 hamming subset_accuracy'.split()
 
+def _counts(preds, most=50):
+    "The confusion matrix as lists, of several labels tp, fn, fp, tn a class; nothing where there are many classes"
+    if len(preds.vocab)>most: return {}
+    if preds.cat.multi: m = multilabel_confusion_matrix(preds.Y, preds.pred, preds.vocab).drop(columns='class')
+    else: m = confusion_matrix(preds.y, preds.probs.argmax(1), preds.vocab)
+    return dict(confusion=m.to_numpy().tolist())
+
 def _judge(learn, kind='each', cat=None):
     "The validation rows predicted, thresholds fitted if there are several labels, and scores kept for the model's card"
-    preds = learn.predictions((dls_catalog(learn.dls) if cat is None else cat).where(split='valid'))
+    with distributed(learn): preds = learn.predictions((dls_catalog(learn.dls) if cat is None else cat).where(split='valid'))
     if preds.cat.multi:
         learn.run_info.thresh = fit_thresholds(preds, kind).tolist() if kind else None
         preds = preds.with_thresh(own_thresh(learn))
     said = _cross_fitted(preds, kind) if preds.cat.multi else preds
-    learn.run_info.valid = preds.scores() | ({k:said.scores()[k] for k in _by_thresh} if preds.cat.multi else {})
+    learn.run_info.valid = preds.scores() | ({k:said.scores()[k] for k in _by_thresh} if preds.cat.multi else {}) | _counts(said)
     return said
 
 # %% ../../nbs/64_train.recipes.ipynb #94d8f59a
@@ -355,17 +367,27 @@ def _schedule(learn, s):
     if s['patience']: cbs += L(EarlyStoppingCallback(patience=s['patience']))
     return partial(learn.fit_stages, 0 if s['probe'] else s['freeze_epochs'], cbs=cbs, **{k:s[k] for k in names})
 
+def _check_processes(recipe, overrides):
+    "A `GenreError` where settings are wrong, or several processes cannot train by them"
+    s = recipe_settings(recipe, **overrides)
+    if recipe!='fusion' and (recipe!='auto' or parse_modalities(s['modalities'])==('poster',)): return
+    raise GenreError('The recipe fusion solves linear models, and several processes gain nothing there. Start it without '
+        '`accelerate launch`, or give recipe="gated", "concat" or "late" (--recipe gated).')
+
+# %% ../../nbs/64_train.recipes.ipynb #b8066832
 def train(
     cat:Catalog, # With `split`
     recipe='auto', # A name of `recipes`
     **overrides # Settings in place of the recipe's: see `data_settings`, `model_settings` and `schedule`
 )->PosterLearner: # A `LinearFusion` with the recipe `fusion`
     "Train by a recipe, seeded; see `learn.run_info` for what was done and what came of it"
+    if connect()>1: by_first(partial(_check_processes, recipe, overrides)) # a mistake is said once
     s = _from_scratch(recipe_settings(recipe, **overrides))
     several = parse_modalities(s['modalities'])!=('poster',)
     if recipe=='auto' and several: recipe = 'fusion'
     run = _train_fusion if recipe=='fusion' else _train_network if recipe in _fit_settings else _train
-    with run_lock(s['out']): return run(cat, recipe, s, overrides)
+    if share(cat.hash)!=cat.hash: raise GenreError('The processes were given different catalogs. Give all of them the same.')
+    with first_speaks(), lost_said(), run_lock(s['out']): return run(cat, recipe, s, overrides)
 
 def _auto_top(learn, s, overrides):
     "On a CPU `auto` fine-tunes above a cut, where the body has a place for one and nothing needs the images in every epoch"
@@ -377,6 +399,16 @@ def _auto_top(learn, s, overrides):
     return s | dict(cut=overrides.get('cut', 'auto'))
 
 # %% ../../nbs/64_train.recipes.ipynb #c77bc695
+def _seed_by_rank(seed):
+    "From here on each process draws other augmentations, and the first one those that it would draw alone"
+    if rank_distrib(): set_seed(seed+rank_distrib(), reproducible=True)
+
+def _solve(learn, C):
+    "Solve the head: of several processes the first one, from which the others have it"
+    by_first(partial(learn.fit_probe, C))
+    if rank_distrib(): learn.freeze(), learn.keep_norms()
+    share_weights(learn.model)
+
 def _train(cat, recipe, s, overrides):
     "A recipe whose settings are known"
     multi = cat.with_target(s['target']).multi
@@ -384,13 +416,14 @@ def _train(cat, recipe, s, overrides):
     if multi and 'label_smoothing' not in overrides: s['label_smoothing'] = 0.
     check_unseen(cat, s['weights'])
     set_seed(s['seed'], reproducible=True)
-    start,learn = time.perf_counter(), _make_learner(cat, s)
+    start,learn = time.perf_counter(), in_turn(partial(_make_learner, cat, s))
+    _seed_by_rank(s['seed'])
     s = _auto_top(learn, s, overrides)
     learn.run_info.recipe = recipe
     learn.run_info.settings |= dict(recipe=recipe, **{k:s[k] for k in _told})
     fit = _schedule(learn, s)
     if s['probe']:
-        learn.fit_probe(s['probe'])
+        _solve(learn, s['probe'])
         first = _first_model(learn, start, s['thresholds'])
         known = learn.run_info.valid
     if s['compare'] and s['epochs']: _keep_better(learn, first, fit, s['thresholds'])
@@ -439,7 +472,8 @@ def _train_network(cat, recipe, s, overrides):
     check_loss(s['loss'], multi := cat.with_target(s['target']).multi, s['balance'])
     check_unseen(cat, s['weights'])
     set_seed(s['seed'], reproducible=True)
-    start,learn,first = time.perf_counter(), _network_learner(cat, recipe, s), None
+    start,learn,first = time.perf_counter(), in_turn(partial(_network_learner, cat, recipe, s)), None
+    _seed_by_rank(s['seed'])
     learn.run_info.recipe = recipe
     learn.run_info.settings |= dict(recipe=recipe, modalities=','.join(learn.dls.modalities), **{k:_word(s[k]) for k in _told})
     if s['freeze_epochs'] and learn.model.poster is not None and 'poster' not in learn.origin:
@@ -447,7 +481,9 @@ def _train_network(cat, recipe, s, overrides):
             'freeze_epochs=0 and epochs=20 (--freeze-epochs 0 --epochs 20).')
     if s['freeze_epochs']:
         monitor = s['keep_best'] if _best(learn, s['keep_best']) else 'valid_loss'
-        learn.fit_encodings(s['freeze_epochs'], s['base_lr'], s['patience'], monitor, cbs=s['cbs'])
+        by_first(partial(learn.fit_encodings, s['freeze_epochs'], s['base_lr'], s['patience'], monitor, cbs=s['cbs']))
+        share_weights(learn.model)
+        learn.run_info.history,learn.run_info.kept = share((learn.run_info.history, learn.run_info.kept))
         first = _judge(learn, s['thresholds'])
         learn.run_info.seconds = time.perf_counter()-start
         print(f'A head on encodings after {learn.run_info.seconds:.0f} s: {_score(first)} on {len(first)} validation rows.', flush=True)

@@ -113,7 +113,7 @@ class AutocastCallback(Callback):
 
     def in_parts(self, f, *xb):
         "`f(*xb)`, a few rows at a time where that gives the same"
-        x,model = xb[0],self.model
+        x,model = xb[0],get_model(self.model)
         if len(xb)>1 or not isinstance(x, Tensor) or x.ndim!=4 or x.device.type!='cpu': return f(*xb)
         if not torch.is_grad_enabled(): return in_blocks(f, x) if can_split(model) else f(x)
         chain = getattr(f, '__func__', None) is nn.Sequential.forward and f.__self__ is model and len(model)==2

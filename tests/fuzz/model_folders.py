@@ -32,11 +32,22 @@ odd = [None, True, False, 0, 1, -1, 2, 3, 7.5, 1e308, 10**12, 10**30, 10**400, f
     [[0]*3,[-1]*3], [[0]*3], [[0]*2,[1]*2], [[float('nan')]*3,[1]*3], [['0']*3,['1']*3], [[10**400]*3,[1]*3], dict(a=1), dict(lin_ftrs=[10**9]), dict(pool=False), dict(init='x'),
     dict(y_range=[0,1]), [None,None], dict(concat_pool=1), [[[[[[]]]]]]]
 
+def _changed_inside(o, rng):
+    "Something odd somewhere in nested dicts and lists"
+    k = rng.choice(list(o) if isinstance(o, dict) else range(len(o)))
+    if isinstance(o[k], (dict,list)) and o[k] and rng.random()<.8: return _changed_inside(o[k], rng)
+    what = rng.choice('set set number delete twice'.split())
+    if what=='number' and type(o[k]) in (int,float): o[k] = rng.choice([o[k]+1, o[k]-1, -o[k], o[k]*1000, float(o[k]), str(o[k])])
+    elif what=='delete': del o[k]
+    elif what=='twice' and isinstance(o, list): o.insert(k, o[k])
+    else: o[k] = rng.choice(odd)
+
 def changed_config(config, rng):
     "The text of a config with something odd in it"
-    config,what = copy.deepcopy(config), rng.choice('set set set set delete rename nest text text bytes'.split())
+    config,what = copy.deepcopy(config), rng.choice('set set set inside inside inside delete rename nest text text bytes'.split())
     k = rng.choice(list(config))
     if what=='set': config[k] = rng.choice(odd)
+    elif what=='inside': _changed_inside(config, rng)
     elif what=='delete': del config[k]
     elif what=='rename': config[rng.choice([k.upper(), k+' ', '', '\ud800', 'x'*9999])] = config.pop(k)
     elif what=='nest' and isinstance(config[k], list) and config[k]: config[k][rng.randrange(len(config[k]))] = rng.choice(odd)

@@ -17,6 +17,7 @@ from .edits import changed
 
 fixtures = Path(__file__).parent.parent/'fixtures'
 kinds = {}
+needs = dict(onnx=['onnx','onnxruntime'], requests=['onnx','onnxruntime','gradio']) # packages of extras
 
 def kind(inputs):
     "Register a check under its name, with what makes its inputs"
@@ -221,3 +222,61 @@ def models(data):
         shutil.copytree(rng.choice(_models()[1]), m := Path(d)/'m')
         mutate(m, rng)
         check(m)
+
+@cache
+def _film_models():
+    "A small folder of each kind of model that reads, kept while the process lives"
+    from .film_folders import small_films
+    d = tempfile.TemporaryDirectory()
+    return d, small_films(d.name)
+
+def _film_seeds():
+    _film_models()
+    return st.integers(0, 2**32-1).map(lambda n: n.to_bytes(4, 'big'))
+
+@kind(_film_seeds)
+def films(data):
+    "A folder of a model that reads, changed by a seed, predicts or is refused"
+    from .film_folders import check
+    from .model_folders import mutate
+    rng = random.Random(int.from_bytes(data, 'big'))
+    with tempfile.TemporaryDirectory() as d:
+        shutil.copytree(rng.choice(_film_models()[1]), m := Path(d)/'m')
+        mutate(m, rng)
+        check(m)
+
+# .onnx files
+
+@cache
+def _onnx_files():
+    from .onnx_files import small_onnx
+    return [small_onnx(), small_onnx(True, 'squish')]
+
+def _onnx_seeds():
+    from .onnx_files import OnnxPredictor
+    with tempfile.NamedTemporaryFile(suffix='.onnx') as f: # onnxruntime comes in here, and not in the memory of the first input
+        f.write(_onnx_files()[0])
+        f.flush()
+        OnnxPredictor(f.name)
+    return st.integers(0, 2**32-1).map(lambda n: n.to_bytes(4, 'big'))
+
+@kind(_onnx_seeds)
+def onnx(data):
+    "An .onnx file that was changed by a seed predicts, or is refused"
+    from .onnx_files import check, mutate
+    rng = random.Random(int.from_bytes(data, 'big'))
+    with tempfile.TemporaryDirectory() as d:
+        (p := Path(d)/'m.onnx').write_bytes(mutate(rng.choice(_onnx_files()), rng))
+        check(p)
+
+# requests
+
+def _requests():
+    from .web_requests import inputs
+    return inputs()
+
+@kind(_requests)
+def requests(data):
+    "A request to a web app is answered or refused in words"
+    from .web_requests import check
+    check(data)
