@@ -247,10 +247,10 @@ def count(monkeypatch, module, name, log):
     monkeypatch.setattr(module, name, lambda *a, **kw: (log.append(a), real(*a, **kw))[1])
 
 def test_each_file_is_decoded_once(model, posters, monkeypatch):
-    from genre_fastai.deploy import base
+    from genre_fastai.deploy import films
     from genre_fastai.vision import cache
     decoded = []
-    for m in (cache, base): count(monkeypatch, m, 'decode', decoded)
+    for m in (cache, films): count(monkeypatch, m, 'decode', decoded)
     m = load_predictor(model)
     res = m.predict(posters)
     assert len(decoded)==40 and res['file'].tolist()==[str(f) for f in posters]

@@ -91,7 +91,7 @@ def test_the_working_import_lists_its_names():
 # --- pages
 
 notebooks = sorted(p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
-pages = [p for p in notebooks if re.match(r'\d\d_', p.name) and p.parent.name=='nbs' and 'glossary' not in p.name]
+pages = [p for p in notebooks if re.match(r'\d\d_', p.name) and p.parent.name=='nbs' and 'glossary' not in p.name and 'results' not in p.stem[:10]]
 
 def cells(p, kind='code'): return [''.join(c['source']) for c in json.loads(p.read_text(encoding='utf-8'))['cells'] if c['cell_type']==kind]
 

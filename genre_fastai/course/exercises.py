@@ -236,7 +236,8 @@ def _end_of_list(answer):
 def _no_audit(live):
     left = remaining_errors(live)
     if live.audit: return 'Some rows of this list are drawn at random. `LiveIssues` has an argument for their share: 0 is none.'
-    if left.marked!=40: return f'{left.marked} rows were looked at, and 40 were asked for. Give the session a journal of its own, and `looks=40`.'
+    if left.marked!=40:
+        return f'{left.marked} rows were looked at, and 40 were asked for. Give the session a journal of its own, and `looks=40`.'
     return ''
 
 # %% ../../nbs/90_course.exercises.ipynb #9767e4c1

@@ -154,6 +154,7 @@ class SavedModel:
     def sizes(self): return [tuple(self.config['size'])] if 'poster' in self.modalities else []
     def __repr__(self): return f'{type(self).__name__}({self.config.get("arch") or " + ".join(self.modalities)}, {", ".join(self.vocab)})'
 
+# %% ../../nbs/84_deploy.films.ipynb #60455d41
 @patch
 def to_precision(self:SavedModel,
     precision='auto', # 'auto' asks the device whether bfloat16 gains; 'bf16', 'fp16' (CUDA only), 'fp32'
@@ -168,6 +169,7 @@ def to_precision(self:SavedModel,
     if self.quick: self.quick.dtype = dict(bf16=torch.bfloat16, fp16=torch.float16).get(kind)
     return self
 
+# %% ../../nbs/84_deploy.films.ipynb #cceb9aa4
 def asked_thresh(
     model, # A `SavedModel`
     thresh, # A number, one for each class, or None for the model's own

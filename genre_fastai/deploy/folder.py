@@ -69,7 +69,8 @@ def _text(v):
     return re.sub(r'[|`*\[\]$\\{}]', lambda m: f'&#{ord(m[0])};', html.escape(v, quote=False))
 
 def _table(rows):
-    return '\n'.join(['| what | |', '| --- | --- |', *(f'| {_text(k)} | {_text(v)} |' for k,v in rows.items() if v not in ('', None, {}) and not isinstance(v, list))])
+    said = {k:v for k,v in rows.items() if v not in ('', None, {}) and not isinstance(v, list)}
+    return '\n'.join(['| what | |', '| --- | --- |', *(f'| {_text(k)} | {_text(v)} |' for k,v in said.items())])
 
 def model_card(
     config:dict, # From `model_config`
@@ -86,7 +87,8 @@ def model_card(
     front = _front.format('image-classification' if 'poster' in c.get('modalities', ['poster']) else 'text-classification')
     rights = 'Posters belong to their studios. This folder holds no poster.'
     parts = [front+title, what, rights, '## Use', _use.format(w['use']), '## Validation rows', _text(c.get('kept', '')),
-        _table(c.get('valid', {})), '![Validation rows](validation.png)'*('confusion' in c.get('valid', {})), '## How it was made', _table(made), '## Settings', _table(c.get('settings', {}))]
+        _table(c.get('valid', {})), '![Validation rows](validation.png)'*('confusion' in c.get('valid', {})),
+        '## How it was made', _table(made), '## Settings', _table(c.get('settings', {}))]
     return '\n\n'.join(o for o in parts if o)+'\n'
 
 # %% ../../nbs/85_deploy.folder.ipynb #2abe2314

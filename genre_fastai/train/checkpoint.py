@@ -212,7 +212,7 @@ def _plain(o):
     return o.item() if isinstance(o, np.generic) else o
 
 _parts = dict(run=dict, stage=int, epoch=int, seconds=(int,float), history=list, model=dict, opt=dict, smooth=tuple, rng=dict,
-    trackers=dict)
+    trackers=dict, others=list)
 
 def _is_checkpoint(o):
     "Has it the parts that `Checkpoint` writes?"

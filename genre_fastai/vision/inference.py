@@ -8,6 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/vision.inference.html.md"""
 __all__ = ['block_rows', 'in_blocks', 'can_split', 'fold_norms', 'InferenceModel']
 
 # %% ../../nbs/45_vision.inference.ipynb #0a3fe7ed
+from contextlib import nullcontext
 from copy import deepcopy
 from itertools import chain
 import torch.nn.functional as F
@@ -98,7 +99,8 @@ def _same_padding(
     if conv.stride!=(2,2) or conv.dilation!=(1,1) or any(k%2==0 for k in conv.kernel_size): return
     more = [n%2==0 for n in size] # of an odd number of rows the same is added on both sides
     w = F.pad(conv.weight.detach(), (int(more[1]), 0, int(more[0]), 0))
-    res = nn.Conv2d(conv.in_channels, conv.out_channels, w.shape[2:], 2, tuple(k//2 for k in conv.kernel_size), groups=conv.groups, bias=False)
+    pad = tuple(k//2 for k in conv.kernel_size)
+    res = nn.Conv2d(conv.in_channels, conv.out_channels, w.shape[2:], 2, pad, groups=conv.groups, bias=False)
     res.weight,res.bias = nn.Parameter(w, requires_grad=False), conv.bias
     return res
 
@@ -178,7 +180,7 @@ class InferenceModel(nn.Module):
         x,dtype = x.as_subclass(Tensor), self.dtype
         with torch.no_grad():
             f = self.quick(x) if x.device.type=='cpu' else self.f # folded in full width
-            with torch.autocast(x.device.type, dtype, enabled=dtype is not None):
+            with torch.autocast(x.device.type, dtype) if dtype else nullcontext(): # another one around it holds too
                 return in_blocks(lambda o: f(self.prepare(o, f is not self.f)), x)
 
 # %% ../../nbs/45_vision.inference.ipynb #86818096
