@@ -116,3 +116,10 @@ def coverage_markdown(out='results'):
     df = Experiments(f'{out}/coverage.csv').df
     lines = [[int(k), f"{int(g['held'].sum())} of {len(g)}", f"{g['left'].mean():.1f}", f"{g['estimated'].mean():.1f}", f"{(g['high']-g['low']).mean():.0f}"] for k,g in df.groupby('looks')]
     return _markdown(['looks','interval held the truth','errors left','estimated','width of the interval'], lines)
+
+def labels_markdown(out='results'):
+    "From zero labels: what is filled in after some marks a class, and how much of it is right"
+    from genre_fastai.experiments import Experiments
+    df,names = Experiments(f'{out}/labels.csv').df, dict(sample='drawn', real='real, clean labels')
+    lines = [[names.get(d, d), w, int(m), f"{g['filled'].mean():.2f}", f"{g['right'].mean():.2f}", f"{g['accuracy'].mean():.2f}", len(g)] for (d,w,m),g in df.groupby(['data_name','way','marks'])]
+    return _markdown(['posters','which are marked','marks a class','filled in at 90 %','of that right','all others right','runs'], lines)
