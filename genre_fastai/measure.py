@@ -6,8 +6,8 @@ Docs: https://genre-fastai.github.io/genre_fastai/measure.html.md"""
 
 # %% auto #0
 __all__ = ['poster_size', 'thumb_h', 'thumb_w', 'tint_h', 'tint_w', 'facts', 'measures', 'lasting_reasons', 'draft_size',
-           'decode_to_measure', 'fit_pixels', 'blur_effect', 'colour_tint', 'header_record', 'measure_image', 'failure',
-           'unfit', 'may_be_unfit', 'MeasureStore', 'wanted_pixels', 'clear_measures']
+           'decode_to_measure', 'fit_pixels', 'fit_image', 'blur_effect', 'colour_tint', 'header_record',
+           'measure_image', 'failure', 'unfit', 'may_be_unfit', 'MeasureStore', 'wanted_pixels', 'clear_measures']
 
 # %% ../nbs/08_measure.ipynb #a884675b
 import functools, hashlib, itertools, os, threading, time
@@ -65,6 +65,26 @@ def fit_pixels(
     "The pixels of a picture, squished to a size: the same bytes as those of fastai's `Resize(size, 'squish')`"
     with guarded(): small = _as_seen(im).resize((size[1],size[0]), Image.Resampling.BILINEAR)
     return np.stack([np.asarray(o) for o in small.split()])
+
+# %% ../nbs/08_measure.ipynb #edcda1c0
+def _picked(n, m, factor):
+    "The numbers of rows or columns, of `n`, that a piece of `factor` times `m` has, mirrored at the borders"
+    size = max(1, int(m*factor))
+    at = np.arange(size) + int((n-size)*.5)
+    at = at%(period := max(1, 2*n-2))
+    return np.minimum(at, period-at)
+
+def fit_image(
+    im, # A Pillow image
+    size, # Height and width in pixels
+    method='squish', # 'squish', 'crop' or 'pad'
+)->np.ndarray: # (3,height,width), uint8
+    "The pixels of a decoded picture as a validation batch of fastai's has them"
+    if method=='squish': return fit_pixels(im, size)
+    a = np.asarray(upright_rgb(im))
+    share = (min if method=='crop' else max)(a.shape[0]/size[0], a.shape[1]/size[1])
+    rows,cols = (_picked(n, m, share) for n,m in zip(a.shape, size))
+    return fit_pixels(Image.fromarray(a[rows][:,cols]), size)
 
 # %% ../nbs/08_measure.ipynb #58a10b77
 def _loss(a, h):

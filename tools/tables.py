@@ -2,6 +2,8 @@
 from genre_fastai.course.ablation import ablation_table
 from genre_fastai.course.genres import genres_table
 from genre_fastai.course.multimodal import multimodal_table
+from genre_fastai.experiments import Experiments
+from genre_fastai.metrics import mean_interval
 from genre_fastai.course.benchmark import findings, named, results_table, set_name, several_sizes
 
 def _markdown(head, lines): return '\n'.join('| '+' | '.join(map(str, o))+' |' for o in [head, ['---']*len(head), *lines])
@@ -99,8 +101,6 @@ def summary_markdown(out='results'):
 
 def effort_markdown(out='results'):
     "Looks that it took to find label errors: a line an order, for drawn and for real posters"
-    from genre_fastai.experiments import Experiments
-    from genre_fastai.metrics import mean_interval
     df,lines = Experiments(f'{out}/effort.csv').df, []
     names = dict(sample='drawn, planted errors', real='real, doubtful labels')
     said = lambda v: f'{v.mean():.3f} ± {float(mean_interval(v)):.3f}'
@@ -112,14 +112,12 @@ def effort_markdown(out='results'):
 
 def coverage_markdown(out='results'):
     "How often the interval of the errors that are left held the truth, after some numbers of looks"
-    from genre_fastai.experiments import Experiments
     df = Experiments(f'{out}/coverage.csv').df
     lines = [[int(k), f"{int(g['held'].sum())} of {len(g)}", f"{g['left'].mean():.1f}", f"{g['estimated'].mean():.1f}", f"{(g['high']-g['low']).mean():.0f}"] for k,g in df.groupby('looks')]
     return _markdown(['looks','interval held the truth','errors left','estimated','width of the interval'], lines)
 
 def labels_markdown(out='results'):
     "From zero labels: what is filled in after some marks a class, and how much of it is right"
-    from genre_fastai.experiments import Experiments
     df,names = Experiments(f'{out}/labels.csv').df, dict(sample='drawn', real='real, clean labels')
     lines = [[names.get(d, d), w, int(m), f"{g['filled'].mean():.2f}", f"{g['right'].mean():.2f}", f"{g['accuracy'].mean():.2f}", len(g)] for (d,w,m),g in df.groupby(['data_name','way','marks'])]
     return _markdown(['posters','which are marked','marks a class','filled in at 90 %','of that right','all others right','runs'], lines)

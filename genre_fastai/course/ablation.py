@@ -15,7 +15,7 @@ from ..core import *
 from ..experiments import *
 from ..metrics import mean_interval
 from ..catalog.core import *
-from .benchmark import first_csv, measured, result_catalog, sets, test_scores
+from .benchmark import measured, result_catalog, set_csvs, test_scores
 
 # %% ../../nbs/94_course.ablation.ipynb #3717c51b
 def _flips(yes):
@@ -98,9 +98,7 @@ def run_ablation(
     "Measure every entry on every set, or go on where an earlier call was stopped"
     if odd := [o for o in names or () if o not in ablations]:
         raise GenreError(f'There is no entry {odd[0]!r}. Entries: {", ".join(ablations)}.')
-    posters = Path(posters)
-    csvs = [posters] if posters.is_file() else [posters/f'{o}.csv' for o in sets if (posters/f'{o}.csv').is_file()] or [first_csv(posters)]
-    cats = {o.stem: result_catalog(o) for o in csvs}
+    cats = {o.stem: result_catalog(o) for o in set_csvs(posters)}
     one = lambda entry, data, seed, arch, **_: _entry_rows(cats[data], entry, seed, arch)
     todo = [dict(entry=e, data=d, catalog=c.hash, seed=s, arch=arch)
         for s in range(seeds) for e in names or ablations for d,c in cats.items()]

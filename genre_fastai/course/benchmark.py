@@ -6,8 +6,9 @@ Docs: https://genre-fastai.github.io/genre_fastai/course.benchmark.html.md"""
 
 # %% auto #0
 __all__ = ['compared', 'sets', 'result_catalog', 'split_text', 'test_scores', 'ask', 'probe_predictions', 'trained_predictions',
-           'thin', 'first_csv', 'run_results', 'measured', 'results_table', 'named', 'set_name', 'plot_results',
-           'several_sizes', 'plot_sizes', 'run_leaks', 'run_cleaning', 'findings', 'plot_findings', 'save_plots']
+           'thin', 'set_csvs', 'first_csv', 'run_results', 'measured', 'results_table', 'named', 'set_name',
+           'plot_results', 'several_sizes', 'plot_sizes', 'run_leaks', 'run_cleaning', 'findings', 'plot_findings',
+           'save_plots']
 
 # %% ../../nbs/92_course.benchmark.ipynb #78bb982b
 import functools, tempfile
@@ -105,7 +106,10 @@ def thin(
 # %% ../../nbs/92_course.benchmark.ipynb #19d8dc10
 sets = ['romance_horror_superhero', 'action_comedy_drama', 'action_decades']
 
-def _csvs(posters):
+def set_csvs(
+    posters, # A csv, or a folder with the csv files named in `sets`
+)->list: # Paths
+    "The csv files that are there"
     posters = Path(posters)
     res = [posters] if posters.is_file() else [posters/f'{o}.csv' for o in sets if (posters/f'{o}.csv').exists()]
     if not res: raise GenreError(f'{posters} is neither a csv nor a folder with one of {", ".join(sets)} (.csv).')
@@ -115,7 +119,7 @@ def first_csv(
     posters, # A csv, or a folder with the csv files named in `sets`
 )->Path:
     "The csv that the smaller questions are asked of"
-    return _csvs(posters)[0]
+    return set_csvs(posters)[0]
 
 # %% ../../nbs/92_course.benchmark.ipynb #3e3d327c
 def _grid(cats, recipes, seeds, sizes, arch):
@@ -133,7 +137,7 @@ def run_results(
     show=print, # Told of each run
 )->Experiments:
     "Run every recipe on every set, or go on where an earlier call was stopped"
-    csvs = _csvs(posters)
+    csvs = set_csvs(posters)
     if unknown := [o for o in recipes or () if o not in compared]:
         raise GenreError(f'There is no recipe {unknown[0]!r} here. Recipes: {", ".join(compared)}.')
     cats = {c.stem: result_catalog(c) for c in csvs}

@@ -65,28 +65,19 @@ def heat_overlay(
     return Image.fromarray((grey*(1-alpha) + 255*colormaps['inferno'](rel)[...,:3]*alpha).astype(np.uint8))
 
 # %% ../../nbs/88_deploy.answer.ipynb #dad5c096
-def _beside(model, tokens):
-    "A network of posters and texts as a function of posters alone"
-    import torch
-    tokens = None if tokens is None else torch.as_tensor(tokens)
-    class BesideText(torch.nn.Module):
-        def __init__(self): super().__init__(); self.net = model
-        def forward(self, x): return self.net(x, *([] if tokens is None else [tokens.to(x.device).expand(len(x), -1)]))
-    return BesideText().eval() # a new module learns, and Grad-CAM leaves it as it was
-
 def _heat(predictor, pixels, texts, cls):
     "The map of a class over the pixels that a model saw, or None where it gives none"
     model = getattr(predictor, 'model', None)
     if not hasattr(model, 'parameters') or 'stats' not in predictor.config: return None
     import torch
-    from genre_fastai.interpret.gradcam import grad_cam
+    from genre_fastai.interpret.gradcam import beside_text, grad_cam
     from genre_fastai.text.data import join_texts
     mean,std = (torch.tensor(o).view(-1, 1, 1) for o in predictor.config['stats'])
     x = ((torch.from_numpy(pixels)[None]/255-mean)/std).to(next(model.parameters()).device)
     f,layer = model,None
     if hasattr(predictor, 'tokenizer'):
         tokens = predictor.tokenizer.encode(join_texts(pd.DataFrame(texts), list(texts))) if texts else None
-        f,layer = _beside(model, tokens), getattr(model.poster, 'body', model.poster)
+        f,layer = beside_text(model, tokens), getattr(model.poster, 'body', model.poster)
     with suppress(GenreError): return grad_cam(f, x, [cls], layer)[0] # a transformer's output is no map
 
 # %% ../../nbs/88_deploy.answer.ipynb #d08263ce
@@ -141,10 +132,9 @@ def _probs(predictor, im, texts):
 
 def _table(predictor, probs, n):
     "The most probable classes, and all that are predicted"
-    c,t = predictor.config, predictor.thresh
-    df = pd.DataFrame({'class':list(predictor.vocab), 'prob':np.asarray(probs, float)})
-    if c['multi']: df['thresh'] = np.broadcast_to(np.asarray(t, float), len(df))
-    df['pred'] = np.asarray(probs, np.float32)>=np.asarray(t, np.float32) if c['multi'] else np.arange(len(df))==np.argmax(probs)
+    t,df = predictor.thresh, pd.DataFrame({'class':list(predictor.vocab), 'prob':np.asarray(probs, float)})
+    if predictor.config['multi']: df['thresh'] = np.broadcast_to(np.asarray(t, float), len(df))
+    df['pred'] = predictor.predicted(np.asarray(probs, np.float32)[None], t)[0]
     labels = df.loc[df['pred'],'class']
     df = df.sort_values('prob', ascending=False, kind='stable').reset_index(drop=True)
     return df if n is None else df[(df.index<n) | df['pred']].reset_index(drop=True), '|'.join(labels)

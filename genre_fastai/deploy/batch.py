@@ -19,7 +19,7 @@ from fastcore.imports import IN_NOTEBOOK
 from PIL import Image
 from ..core import *
 from ..parallel import ahead
-from .films import as_columns, asked_thresh, most_pixels, prediction_columns, read_posters
+from .films import as_columns, asked_thresh, cpu_rows, most_pixels, prediction_columns, read_posters
 
 # %% ../../nbs/86_deploy.batch.ipynb #0706ca61
 _Film = namedtuple('_Film', 'lead src texts why') # the first columns of its row, the picture or None, its texts, what is wrong with it
@@ -154,7 +154,7 @@ def _read(predictor, films, pool, allow_private):
 def _batch_size(predictor, bs):
     "On a CPU few posters are computed at once, so that decoding and computing keep pace"
     torch = sys.modules.get('torch') # what does not use it computes on the CPU
-    return bs if not predictor.sizes or torch and torch.cuda.is_available() and hasattr(predictor, 'model') else min(bs, 32)
+    return bs if not predictor.sizes or torch and torch.cuda.is_available() and hasattr(predictor, 'model') else min(bs, cpu_rows)
 
 def _answers(predictor, films, bs, allow_private):
     "Yield a batch of films, their probabilities (NaN where nothing can be said) and what is wrong with some"

@@ -92,16 +92,6 @@ def model_card(
     return '\n\n'.join(o for o in parts if o)+'\n'
 
 # %% ../../nbs/85_deploy.folder.ipynb #2abe2314
-def _draw_confusion(ax, m, vocab):
-    "Counts of labels and predictions, the labels as rows"
-    m,names = np.asarray(m), [plot_text(o, 20) for o in vocab]
-    ax.imshow(m/np.maximum(m.sum(1, keepdims=True), 1), cmap='Blues', vmin=0, vmax=1)
-    for (i,j),n in np.ndenumerate(m) if len(m)<=12 else ():
-        ax.text(j, i, n, ha='center', va='center', fontsize=8, color='white' if n>.5*m[i].sum() else 'black')
-    ax.set_xticks(range(len(m)), names, rotation=90, fontsize=8, **text_style())
-    ax.set_yticks(range(len(m)), names, fontsize=8, **text_style())
-    ax.set(xlabel='predicted', ylabel='label')
-
 def _draw_labels(ax, m, vocab):
     "F1 of each label, from tp, fn, fp, tn"
     tp,fn,fp,_ = np.asarray(m).T
@@ -120,9 +110,11 @@ def card_plot(
     curves = {k:[h.get(k) for h in history] for k in ('train_loss','valid_loss')} if len(history)>1 else {}
     curves = {k:v for k,v in curves.items() if all(isinstance(o, (int,float)) for o in v)}
     if not m: return
-    side = max(3, 1+.3*len(m))
+    from genre_fastai.interpret.interpret import draw_confusion # not needed to load a model
+    side = max(3, 1.6+.42*len(m))
     fig,axs = new_fig((side+1+4*bool(curves), side), 1, 1+bool(curves))
-    (_draw_labels if config['multi'] else _draw_confusion)(axs[0,0], m, config['vocab'])
+    if config['multi']: _draw_labels(axs[0,0], m, config['vocab'])
+    else: draw_confusion(axs[0,0], pd.DataFrame(m, config['vocab']))
     for k,v in curves.items(): axs[0,1].plot(range(1, len(v)+1), v, label=k)
     if curves:
         axs[0,1].xaxis.get_major_locator().set_params(integer=True)
@@ -338,6 +330,6 @@ def predict_probs(self:Predictor,
 )->np.ndarray: # (files, classes), float32
     "Probabilities of each class; `BadFiles` where some are no pictures"
     bs,tta,files = check_whole('bs', bs, 1, 65536), check_whole('tta', tta, 0, 1000), as_films(files, texts, self.modalities)[0]
-    if not tta and next(self.model.parameters()).device.type=='cpu': bs = min(bs, 32)
+    if not tta and next(self.model.parameters()).device.type=='cpu': bs = min(bs, cpu_rows)
     batches = poster_pixels(files, self.config['size'], self.config['method'], bs)
     return np.concatenate([self._probs(x, tta) for x in batches]).astype(np.float32)

@@ -14,7 +14,7 @@ from pathlib import Path
 from .. import __version__
 from ..core import *
 from ..vision.tensors import open_regular, short_repr
-from .base import SavedModel
+from .films import SavedModel, model_files
 from .folder import load_predictor
 
 # %% ../../nbs/87_deploy.hub.ipynb #4a5910ed
@@ -75,12 +75,10 @@ def _asking(hub, name):
         raise GenreError(said) from None
 
 # %% ../../nbs/87_deploy.hub.ipynb #144c247b
-_most = {'config.json':16<<20, 'model.safetensors':4<<30, 'README.md':1<<20, 'validation.png':4<<20} # bytes
-
 def _copied(path, to):
     "The known files of a folder, copied; a `GenreError` where they are no model"
     load_predictor(path)
-    for name,most in _most.items():
+    for name,most in model_files.items():
         if name in ('README.md','validation.png') and not (path/name).exists(): continue
         with open_regular(path/name) as f, open(to/name, 'wb') as g:
             if (n := os.fstat(f.fileno()).st_size)>most: raise GenreError(f'{path/name} has {n:,} bytes, and {most:,} can be pushed.')
@@ -112,7 +110,7 @@ def _check_sizes(sizes, name):
     "A `GenreError` where files are no model folder, or too large"
     if gone := [o for o in ('config.json','model.safetensors') if o not in sizes]:
         raise GenreError(f'{name} is no model of genre_fastai: it has no {gone[0]}. Only models that `push_to_hub` wrote can be fetched.')
-    for k,most in _most.items():
+    for k,most in model_files.items():
         n = sizes.get(k, 0)
         if is_whole(n, 0, most): continue
         raise GenreError(f'{k} of {name} has {short_repr(n)} bytes, and may have {most:,}. Nothing was loaded.')
@@ -121,14 +119,14 @@ def _fetched(hub, name, rev, token):
     "The paths of the files of a revision, and its commit"
     info = _api(hub, token).repo_info(name, revision=rev, files_metadata=True)
     if not re.fullmatch('[0-9a-f]{40}', str(info.sha)): raise GenreError(f'The hub names no commit of {name}. Try it again later.')
-    sizes = {o.rfilename:o.size for o in info.siblings or [] if o.rfilename in _most}
+    sizes = {o.rfilename:o.size for o in info.siblings or [] if o.rfilename in model_files}
     _check_sizes(sizes, name)
-    return [hub.hf_hub_download(name, o, revision=info.sha, token=token) for o in _most if o in sizes], info.sha
+    return [hub.hf_hub_download(name, o, revision=info.sha, token=token) for o in model_files if o in sizes], info.sha
 
 def _kept(hub, name, rev):
     "The paths of the files of a commit, where it was downloaded before"
     if not re.fullmatch('[0-9a-f]{40}', rev or ''): return []
-    found = [hub.try_to_load_from_cache(name, o, revision=rev) for o in _most]
+    found = [hub.try_to_load_from_cache(name, o, revision=rev) for o in model_files]
     return [o for o in found if isinstance(o, str)] if all(isinstance(o, str) for o in found[:2]) else []
 
 # %% ../../nbs/87_deploy.hub.ipynb #871ffd1f

@@ -167,7 +167,7 @@ def films_probs(self:NetPredictor, files, texts, bs, tta):
     tokens = self._tokens(texts)
     dev,n,res = next(self.model.parameters()).device, len(files), []
     if self.quick is None: parts = chunked(range(n), bs)
-    else: parts = poster_pixels(files, self.config['size'], self.config['method'], bs if tta or dev.type!='cpu' else min(bs, 16))
+    else: parts = poster_pixels(files, self.config['size'], self.config['method'], bs if tta or dev.type!='cpu' else min(bs, cpu_rows))
     for o in parts:
         at = sum(map(len, res))
         t = None if tokens is None else tokens[at:at+len(o)].to(dev)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from ..core import *
+from .films import model_files
 from .open import is_hub, is_onnx, open_predictor
 
 # %% ../../nbs/89_deploy.space.ipynb #2eb1be69
@@ -79,8 +80,6 @@ def space_card(
         '```sh\ncurl -F file=@poster.jpg http://127.0.0.1:7860/api/predict\n```\n')
 
 # %% ../../nbs/89_deploy.space.ipynb #443a5cf8
-_files = 'config.json', 'model.safetensors', 'README.md', 'validation.png'
-
 def _copy_model(model, predictor, dest):
     "Copy a model into a folder, and open the copy; its name there"
     if is_onnx(model):
@@ -91,7 +90,7 @@ def _copy_model(model, predictor, dest):
         name,_,sha = predictor.source.removeprefix('hub:').partition('@')
         model = Path(try_to_load_from_cache(name, 'config.json', revision=sha)).parent
     (dest/'model').mkdir()
-    for o in _files:
+    for o in model_files:
         if (Path(model)/o).exists(): shutil.copyfile(Path(model)/o, dest/'model'/o)
     return 'model'
 

@@ -275,12 +275,8 @@ def _runner(net, precision):
     "A function of pixels in bytes to numbers, in a precision"
     import torch
     from fastai.torch_core import default_device
-    dev,dtype = default_device(), dict(bf16=torch.bfloat16, fp16=torch.float16).get(precision)
-    def run(pixels):
-        x = torch.from_numpy(pixels).to(dev)
-        if dev.type=='cpu': net.quick(x) # norms are folded in full precision
-        with torch.autocast(dev.type, dtype, enabled=dtype is not None): return net(x).float().cpu().numpy()
-    return run
+    dev,net = default_device(), net.to_precision(precision)
+    return lambda pixels: net(torch.from_numpy(pixels).to(dev)).float().cpu().numpy()
 
 def _sizes(size, arch):
     "Heights and widths, as lists"

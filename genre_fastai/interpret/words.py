@@ -406,18 +406,15 @@ def film_gradcam(
     **kw # Others for `explain` of interpret.gradcam
 )->Plot: # As of `learn.gradcam`: `maps` holds the maps
     "Grad-CAM of the poster of a film, beside its text"
-    from genre_fastai.interpret.gradcam import cam_settings, explain
+    from genre_fastai.interpret.gradcam import beside_text, cam_settings, explain
     if not hasattr(learn, 'dls'):
         raise GenreError('Grad-CAM needs a Learner, and this is none. '
             "For other models take occlusion: `explain_patches`, or heat='occlusion'.")
     film = FilmProbs(learn, file, text)
     if not film.columns: return learn.gradcam(file, cls, **kw)
-    import torch
-    tokens = torch.as_tensor(learn.dls.tokenizer.encode(join_texts(pd.DataFrame([film.texts]), film.columns)))
-    class BesideText(torch.nn.Module):
-        def __init__(self): super().__init__(); self.net = learn.model
-        def forward(self, x): return self.net(x, tokens.to(x.device).expand(len(x), -1))
-    return explain(BesideText().eval(), file, learn.dls.vocab, **cam_settings(learn), cls=cls, layer=_map_layer(learn.model), **kw)
+    tokens = learn.dls.tokenizer.encode(join_texts(pd.DataFrame([film.texts]), film.columns))
+    net = beside_text(learn.model, tokens)
+    return explain(net, file, learn.dls.vocab, **cam_settings(learn), cls=cls, layer=_map_layer(learn.model), **kw)
 
 # %% ../../nbs/74_interpret.words.ipynb #29b688ec
 def alone_or_together(

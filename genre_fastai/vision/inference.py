@@ -174,7 +174,7 @@ class InferenceModel(nn.Module):
         super().__init__()
         self.f,self.net,self.made = f, net or f, (None,None)
         self.stats = stats and [tensor(o).float().view(-1, 1, 1) for o in stats]
-        self.dtype = None # other than the weights', such as torch.bfloat16
+        self.dtype = None # of the calculation, if it is not that of the weights
 
     def forward(self, x):
         x,dtype = x.as_subclass(Tensor), self.dtype
@@ -203,3 +203,12 @@ def quick(self:InferenceModel,
     keep_memory()
     if self.made[0]!=(now := (x.shape[-2:], _state(self.net))): self.made = now, fold_norms(self.f, self.prepare(x[:1]), self.net)
     return self.made[1]
+
+# %% ../../nbs/45_vision.inference.ipynb #5906a2be
+@patch
+def to_precision(self:InferenceModel,
+    kind='fp32', # 'bf16', 'fp16' or 'fp32', as `choose_precision` gives it
+)->InferenceModel: # The same
+    "Compute in another width; weights are folded in full width"
+    self.dtype = dict(bf16=torch.bfloat16, fp16=torch.float16).get(kind)
+    return self

@@ -209,19 +209,27 @@ def _models():
     d = tempfile.TemporaryDirectory()
     return d, [small_model(Path(d.name)/'a'), small_model(Path(d.name)/'b', 'PosterCNN', 2, (22,22), False)]
 
-def _seeds():
-    _models() # torch comes in here, and not in the memory of the first input
-    return st.integers(0, 2**32-1).map(lambda n: n.to_bytes(4, 'big'))
+def _seeds(prepare):
+    "Seeds as four bytes; what is prepared, torch among it, comes in before the memory of the first input is looked at"
+    def made():
+        prepare()
+        return st.integers(0, 2**32-1).map(lambda n: n.to_bytes(4, 'big'))
+    return made
 
-@kind(_seeds)
-def models(data):
-    "A model folder that was changed by a seed predicts, or is refused"
-    from .model_folders import check, mutate
+def _changed(folders, data, check):
+    "Change one of some folders by a seed, and look at it"
+    from .model_folders import mutate
     rng = random.Random(int.from_bytes(data, 'big'))
     with tempfile.TemporaryDirectory() as d:
-        shutil.copytree(rng.choice(_models()[1]), m := Path(d)/'m')
+        shutil.copytree(rng.choice(folders), m := Path(d)/'m')
         mutate(m, rng)
         check(m)
+
+@kind(_seeds(_models))
+def models(data):
+    "A model folder that was changed by a seed predicts, or is refused"
+    from .model_folders import check
+    _changed(_models()[1], data, check)
 
 @cache
 def _film_models():
@@ -230,20 +238,11 @@ def _film_models():
     d = tempfile.TemporaryDirectory()
     return d, small_films(d.name)
 
-def _film_seeds():
-    _film_models()
-    return st.integers(0, 2**32-1).map(lambda n: n.to_bytes(4, 'big'))
-
-@kind(_film_seeds)
+@kind(_seeds(_film_models))
 def films(data):
     "A folder of a model that reads, changed by a seed, predicts or is refused"
     from .film_folders import check
-    from .model_folders import mutate
-    rng = random.Random(int.from_bytes(data, 'big'))
-    with tempfile.TemporaryDirectory() as d:
-        shutil.copytree(rng.choice(_film_models()[1]), m := Path(d)/'m')
-        mutate(m, rng)
-        check(m)
+    _changed(_film_models()[1], data, check)
 
 # .onnx files
 
@@ -252,15 +251,14 @@ def _onnx_files():
     from .onnx_files import small_onnx
     return [small_onnx(), small_onnx(True, 'squish')]
 
-def _onnx_seeds():
+def _onnx_opened():
     from .onnx_files import OnnxPredictor
-    with tempfile.NamedTemporaryFile(suffix='.onnx') as f: # onnxruntime comes in here, and not in the memory of the first input
+    with tempfile.NamedTemporaryFile(suffix='.onnx') as f:
         f.write(_onnx_files()[0])
         f.flush()
         OnnxPredictor(f.name)
-    return st.integers(0, 2**32-1).map(lambda n: n.to_bytes(4, 'big'))
 
-@kind(_onnx_seeds)
+@kind(_seeds(_onnx_opened))
 def onnx(data):
     "An .onnx file that was changed by a seed predicts, or is refused"
     from .onnx_files import check, mutate
