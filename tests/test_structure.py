@@ -83,7 +83,7 @@ def working_names(): return [a.asname or a.name for node in trees['all'].body if
 
 def test_the_working_import_lists_its_names():
     names = working_names()
-    assert '*' not in names and len(names)==len(set(names)) and 50<=len(names)<=100
+    assert '*' not in names and len(names)==len(set(names)) and 50<=len(names)<=130
     import genre_fastai.all as a, fastai.vision.all as fastai
     assert not [n for n in names if getattr(fastai, n, getattr(a, n)) is not getattr(a, n)]
     assert all(getattr(a, n) is getattr(fastai, n) for n in ('Learner','DataBlock','accuracy','Path','L'))
