@@ -6,6 +6,7 @@ probes at rest and while they are solved; seconds to a new order; memory after s
 
     python benchmarks/widget.py                      # 10,000 posters in a real JupyterLab
     python benchmarks/widget.py --live               # the same with a list that learns
+    python benchmarks/widget.py --live --marking 300 # only so many marks: milliseconds from key to repaint, the page's memory before and after
     python benchmarks/widget.py --kernel --n 10000   # the kernel's side of `live`, no browser needed"""
 import argparse, os, statistics, sys, tempfile, time
 from pathlib import Path
@@ -29,8 +30,9 @@ learns = "kept.append(ImageCleaner(cat, 'cleaning.jsonl', live=True, feats=feats
 random_features = '''
 import numpy as np
 from genre_fastai.features.extract import Features
-of = np.array([cat.classes.index(o) for o in cat.df['label']])
-X = np.random.default_rng(0).normal(size=(len(cat), 512)) + np.random.default_rng(1).normal(size=(len(cat.classes), 512))[of]/3
+names = cat.classes
+of = np.array([names.index(o) for o in cat.df['label']])
+X = np.random.default_rng(0).normal(size=(len(cat), 512)) + np.random.default_rng(1).normal(size=(len(names), 512))[of]/3
 feats = Features(cat.df['id'], X)'''
 fastais = "c = ImagesCleaner(cat.classes, max_n=24); c.set_fns(cat.files); c"
 
@@ -64,14 +66,22 @@ def value(p, code):
     return float(p.d.execute_async_script(js, code))
 
 def mark(p):
-    "Milliseconds from a key to the painted mark, and to Python's answer that it is in the journal"
+    "Milliseconds from a key until it is handled, to the repainted page, and to Python's answer that the mark is in the journal"
     js = '''const done = arguments[0], root = document.querySelector('.gc-root'), left = root.querySelector('.gc-left').textContent;
-      const card = root.querySelector('.gc-card[data-id]:not([data-mark=keep])');
-      card.focus(); const start = performance.now(); let painted = 0;
-      const tick = () => { if (!painted && card.dataset.mark === 'keep') painted = performance.now() - start;
-        root.querySelector('.gc-left').textContent !== left ? done([painted, performance.now() - start]) : requestAnimationFrame(tick); };
-      card.dispatchEvent(new KeyboardEvent('keydown', {key: 'k', bubbles: true, composed: true})); tick();'''
+      const card = root.querySelector('.gc-card[data-id]:not([data-mark=keep])'), after = new MessageChannel();
+      card.focus(); const start = performance.now(); let handled = 0, painted = 0;
+      after.port1.onmessage = () => { painted = performance.now() - start; after.port1.close(); }; // when the frame has been drawn
+      card.dispatchEvent(new KeyboardEvent('keydown', {key: 'k', bubbles: true, composed: true})); handled = performance.now() - start;
+      requestAnimationFrame(() => after.port2.postMessage(0));
+      const tick = () => painted && root.querySelector('.gc-left').textContent !== left ? done([handled, painted, performance.now() - start])
+        : requestAnimationFrame(tick);
+      tick();'''
     return p.d.execute_async_script(js)
+
+def told(ms):
+    "Print what `mark` has measured"
+    for name,o in zip(('handled', 'repainted', 'in the journal'), zip(*ms)):
+        print(f'mark {name}: median {statistics.median(o):.1f} ms, 95 % {sorted(o)[int(.95*len(o))]:.1f} ms, worst {max(o):.0f} ms, of {len(o)}')
 
 def browser_memory(d):
     d.execute_cdp_cmd('HeapProfiler.collectGarbage', {})
@@ -144,9 +154,7 @@ def main(n, rounds, pages, live=False):
             theirs,own = (statistics.median(o) for o in zip(*times))
             ratios = [a/b for a,b in times]
             print(f'median: fastai {theirs:.2f} s, ours {own:.2f} s; ratio {min(ratios):.1f} to {max(ratios):.1f}')
-            ms = [mark(p) for _ in range(20)]
-            for name,o in zip(('painted', 'in the journal'), zip(*ms)):
-                print(f'mark {name}: median {statistics.median(o):.0f} ms, worst {max(o):.0f} ms')
+            told([mark(p) for _ in range(20)])
             if live:
                 news = lambda: p.js("return document.querySelector('.gc-learnt').textContent")
                 wait(lambda: news().startswith('ordered after'), 'an order', 120)
@@ -169,6 +177,36 @@ def main(n, rounds, pages, live=False):
                 secs.append(time.perf_counter()-start)
             print(f'a page turned: median {statistics.median(secs)*1000:.0f} ms, worst {max(secs)*1000:.0f} ms')
 
+def marking(n, marks, live):
+    "Mark one poster after the other, page by page, and see what it leaves in the page's memory"
+    with tempfile.TemporaryDirectory() as tmp:
+        root = Path(tmp)
+        posters(root, n)
+        notebook(root/'nb.ipynb', [setup + random_features, learns if live else ours])
+        with server(root) as url, chromium() as d:
+            d.set_script_timeout(120)
+            p = Page(d)
+            p.open(f'{url}/lab/tree/nb.ipynb')
+            p.command('notebook:run-all-cells')
+            try: wait(lambda: p.cards(24), 'the first page', 200)
+            except AssertionError as e: raise SystemExit(f"{e}: {p.find('.jp-Notebook')[0].text[-1500:]}")
+            if live: wait(lambda: p.js("return document.querySelector('.gc-learnt').textContent").startswith('ordered after'), 'an order', 300)
+            p.choose('reason', '')
+            p.cards(24)
+            d.execute_cdp_cmd('Performance.enable', {})
+            ms = []
+            for i in range(marks+1):
+                if i in (0, marks//3, 2*marks//3, marks):
+                    heap,nodes = browser_memory(d)
+                    print(f'after {i:3d} marks: kernel {value(p, "rss()"):.0f} MB, browser heap {heap:.1f} MB, {nodes:,} nodes', flush=True)
+                if not p.js("return !!document.querySelector('.gc-card[data-id]:not([data-mark=keep])')"):
+                    old = p.js("return document.querySelector('.gc-rank').textContent")
+                    p.js("document.querySelector('.gc-next').click()")
+                    wait(lambda: p.js("return document.querySelector('.gc-rank').textContent")!=old, 'the next page')
+                    p.cards(24)
+                if i<marks: ms.append(mark(p))
+            told(ms)
+
 if __name__=='__main__':
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument('--n', type=int, default=10_000, help='posters; at least 150')
@@ -177,6 +215,8 @@ if __name__=='__main__':
     ap.add_argument('--live', action='store_true', help='in the browser, with a list that learns')
     ap.add_argument('--kernel', action='store_true', help="the kernel's side of the list that learns, without a browser")
     ap.add_argument('--marks', type=int, default=400, help='marks, with --kernel')
+    ap.add_argument('--marking', type=int, default=0, help='in the browser: only so many marks')
     args = ap.parse_args()
     if args.kernel: kernel(args.n, args.marks)
+    elif args.marking: marking(args.n, args.marking, args.live)
     else: main(args.n, args.rounds, args.pages, args.live)

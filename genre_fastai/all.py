@@ -5,16 +5,17 @@ warnings.filterwarnings('ignore', message='`torch.jit.script` is deprecated', ca
 from genre_fastai.core import GenreError, large_import, posters_path
 with large_import(): from fastai.vision.all import *
 from genre_fastai.metrics import mean_interval, wilson_interval
-from genre_fastai.multilabel import multilabel_report
+from genre_fastai.multilabel import label_report, multilabel_report
 from genre_fastai.experiments import Experiments, grid, summarise
 from genre_fastai.figure import Plot, Report, small_figures
 from genre_fastai.catalog.core import Catalog, decade, read_catalog
 from genre_fastai.catalog.sources import catalog_from
 from genre_fastai.catalog.verify import default_policy
 from genre_fastai.catalog.build import build_catalog
-from genre_fastai.predictions import Predictions, compare_predictions
+from genre_fastai.predictions import Predictions, average_predictions, bootstrap_difference, compare_predictions
 from genre_fastai.thresholds import fit_thresholds
 from genre_fastai.sample.dataset import add_truth, make_sample, unseen_poster
+from genre_fastai.sample.films import make_films
 from genre_fastai.sample.site import SampleSite
 from genre_fastai.collect.urls import merge_urls, read_urls, save_urls
 from genre_fastai.collect.google import google_snippet, google_urls
@@ -42,8 +43,8 @@ from genre_fastai.train.recipes import recipes, train
 from genre_fastai.train.pretrain import pretrain
 from genre_fastai.interpret.interpret import PosterInterpretation, show_rows
 import genre_fastai.interpret.gradcam, genre_fastai.interpret.labels # their methods
-from genre_fastai.interpret.words import explain_film
-from genre_fastai.interpret.modalities import disagreements, plot_disagreements
+from genre_fastai.interpret.film import explain_film
+from genre_fastai.interpret.modalities import disagreements, mask_predictions, modality_scores, plot_disagreements, plot_gates, plot_modality_auc
 from genre_fastai.interpret.leakage import leakage_curve, plot_leakage
 from genre_fastai.clean.decisions import CleaningSession, replay
 from genre_fastai.clean.issues import apply_rule, auto_clean, find_issues, find_label_issues

@@ -15,7 +15,7 @@ from .console import *
 from .commands.base import app
 
 # %% ../nbs/95_cli.ipynb #c07d04cb
-from .commands import demo, collect, catalog, train, models, predict, faces, clean, results
+from .commands import demo, collect, catalog, train, models, predict, faces, clean, results, benchmark
 
 # %% ../nbs/95_cli.ipynb #8ff1252e
 def _usage(e):

@@ -58,7 +58,9 @@ def read_bytes(
         s = os.stat(path)
         if not stat.S_ISREG(s.st_mode): raise BadImage('unreadable', 'a folder' if stat.S_ISDIR(s.st_mode) else 'a pipe or device')
         if s.st_size>max_bytes: raise BadImage('too-large', f'{s.st_size:,} bytes')
-        with open(path, 'rb') as f: data = f.read(max_bytes+1)
+        with open(path, 'rb') as f: # memory for what is there, not for what may be
+            data = f.read(s.st_size+1)
+            if len(data)>s.st_size: data += f.read(max_bytes+1-len(data)) # it grew meanwhile
     except (FileNotFoundError, NotADirectoryError) as e: raise BadImage('missing') from e
     except OSError as e: raise BadImage('unreadable', e.strerror or str(e)) from e
     except ValueError as e: raise BadImage('missing', 'no file can have this name') from e

@@ -7,7 +7,8 @@ Docs: https://genre-fastai.github.io/genre_fastai/measure.html.md"""
 # %% auto #0
 __all__ = ['poster_size', 'thumb_h', 'thumb_w', 'tint_h', 'tint_w', 'facts', 'measures', 'lasting_reasons', 'draft_size',
            'decode_to_measure', 'fit_pixels', 'fit_image', 'blur_effect', 'colour_tint', 'header_record',
-           'measure_image', 'failure', 'unfit', 'may_be_unfit', 'MeasureStore', 'wanted_pixels', 'clear_measures']
+           'measure_image', 'failure', 'unfit', 'may_be_unfit', 'MeasureStore', 'wanted_pixels', 'measure_part',
+           'clear_measures']
 
 # %% ../nbs/08_measure.ipynb #a884675b
 import functools, hashlib, itertools, os, threading, time
@@ -19,6 +20,7 @@ from fastcore.basics import patch
 from .core import GenreError, is_whole, keep_memory, short_hash
 from .images import (BadImage, check_pixels, guarded, has_alpha, image_formats, load_opened, open_image, read_bytes,
     scan_passes, strict_pillow, suffixes, upright_rgb)
+from .engines import ray_map
 from .parallel import map_rows
 from .store import RecordFile, as_keys, cache_folder, delete_files
 
@@ -521,6 +523,41 @@ def digests(self:MeasureStore,
     told = todo[run.old[todo] & run.digests[todo].any(1)]
     self._note(run.keys[told], run.digests[told])
     return run.digests
+
+# %% ../nbs/08_measure.ipynb #e17ee3c6
+def measure_part(
+    paths, # Files
+    sizes=(), **kw # As for `measure_files`
+)->tuple: # Digests and records of those that are known afterwards, with their row numbers, and pixels of each size
+    "On a worker: measure files, and give what is known of them"
+    store = MeasureStore()
+    digests,*_ = store.measure_files(paths, sizes, **kw)
+    (nums,known),recs = _whole(store.numbers, digests), np.zeros(len(paths), measures)
+    looks,seen = _whole(store.pictures, digests)
+    for part,names in ((nums, facts.names), (looks, [o for o,*_ in _look_types])):
+        for o in names: recs[o] = part[o]
+    at = np.flatnonzero(known & (seen | (recs['reason']>0)))
+    files = [store.pixels(s, folder=kw.get('folder')) for s in sizes]
+    rows = [rf.find(digests[at]) for rf in files]
+    return at, digests[at], recs[at], [(digests[at][r>=0], rf[r[r>=0]]) for rf,r in zip(files, rows)]
+
+@patch
+def measure_by_ray(self:MeasureStore,
+    paths, # Files, which the workers see too
+    sizes=(), # As for `measure_files`
+    n_workers=None, # Portions at the same time; as many as the cluster has processors if None
+    folder=None, # Where training pixels are kept
+    **kw # As for `measure_files`
+):
+    "Let a cluster measure what is unknown, and keep what it finds"
+    run = _Run(self, paths, sizes, folder, 0, 0, None, None)
+    run.recall(np.flatnonzero(run.look_up()))
+    parts = [[os.path.abspath(run.paths[i]) for i in o] for o in _portions(np.flatnonzero(~run.done), n_workers or 16)]
+    look = functools.partial(measure_part, sizes=list(sizes), n_workers=1, folder=folder and os.path.abspath(folder), **kw)
+    for part,(at,digests,recs,pixels) in zip(parts, ray_map(look, parts, n_workers)):
+        self.add(digests, recs)
+        for s,o in zip(sizes, pixels): self.pixels(s, folder=folder).add(*o)
+        self.note([part[i] for i in at], digests)
 
 # %% ../nbs/08_measure.ipynb #0b15b0d8
 def clear_measures(

@@ -6,12 +6,12 @@ Docs: https://genre-fastai.github.io/genre_fastai/options.html.md"""
 
 # %% auto #0
 __all__ = ['CatalogArg', 'ModelArg', 'ModelsArg', 'ModelOption', 'FolderArg', 'PathOption', 'ArchOption', 'WeightsOption',
-           'SeedOption', 'RuleOption', 'LabelOption', 'OutOption', 'PrivateOption', 'PixelsOption', 'ResultsOption',
-           'SizeOption', 'ModalitiesOption', 'OverviewOption', 'TitleOption', 'TextsOption', 'argument', 'option',
-           'comma_words', 'known_word', 'one_of', 'number_option', 'path_meant', 'check_out', 'check_out_folder',
-           'check_in', 'check_catalog', 'check_list', 'check_page', 'check_source', 'check_folder', 'check_model',
-           'check_any_model', 'check_onnx', 'check_table', 'path_option', 'path_argument', 'not_over', 'picture_files',
-           'pictures_meant', 'seen_and_read', 'check_columns', 'or_none', 'text_option', 'film_texts']
+           'SeedOption', 'RuleOption', 'LabelOption', 'OutOption', 'PrivateOption', 'PixelsOption', 'EngineOption',
+           'ResultsOption', 'SizeOption', 'ModalitiesOption', 'OverviewOption', 'TitleOption', 'TextsOption',
+           'argument', 'option', 'comma_words', 'known_word', 'one_of', 'number_option', 'path_meant', 'check_out',
+           'check_out_folder', 'check_in', 'check_catalog', 'check_list', 'check_page', 'check_source', 'check_folder',
+           'check_model', 'check_any_model', 'check_onnx', 'check_table', 'path_option', 'path_argument', 'not_over',
+           'picture_files', 'pictures_meant', 'seen_and_read', 'check_columns', 'or_none', 'text_option', 'film_texts']
 
 # %% ../nbs/94_options.ipynb #f976d346
 import difflib, math, os, re
@@ -228,6 +228,7 @@ LabelOption = option(str, 'Label of these images', callback=_label)
 OutOption = path_option('File to write', check=check_out)
 PrivateOption = option(bool, 'Fetch from private networks too', '--allow-private')
 PixelsOption = option(bool, 'Make the training pixels from the same decode, for `train --cache-pixels`', '--cache-pixels')
+EngineOption = one_of('local ray', "'ray' gives the work to a Ray cluster (RAY_ADDRESS, else this machine); it needs the extra ray")
 ResultsOption = option(int, 'Stop at so many results', min=1, max=10_000)
 _sizes = 'w92 w154 w185 w342 w500 w780 original'
 SizeOption = one_of(_sizes, f'Size of the posters, as TMDB names it: {_sizes.replace(" ", ", ")}')

@@ -10,6 +10,7 @@ __all__ = ['map_rows', 'n_cpus', 'ahead']
 # %% ../nbs/05_parallel.ipynb #300d1890
 import collections, os
 from concurrent.futures import ThreadPoolExecutor
+from .engines import check_engine, ray_map
 
 # %% ../nbs/05_parallel.ipynb #e4ff7924
 def map_rows(
@@ -17,11 +18,15 @@ def map_rows(
     rows, # What it is called with: any iterable
     n_workers=None, # Threads; as many as there are processors if None, 0 for none at all
     progress=False, # Show a progress bar?
+    engine='local', # 'local', or 'ray' for a cluster: there `f` must not rely on what it changes here
 )->list: # One result a row, in the order of the rows
-    "Call `f` for each row, in threads"
+    "Call `f` for each row, in threads or on a cluster"
     rows,n = list(rows), (os.cpu_count() or 1) if n_workers is None else n_workers
     size = max(1, min(64, len(rows)//(16*n))) if n else 1
     parts,some = [rows[i:i+size] for i in range(0, len(rows), size)], lambda part: [f(o) for o in part]
+    if check_engine(engine):
+        done = (o for part in ray_map(some, parts, n_workers or None) for o in part)
+        return list(_bar(done, len(rows)) if progress else done)
     with ThreadPoolExecutor(n or 1) as ex:
         done = (o for part in (ex.map(some, parts) if n else map(some, parts)) for o in part)
         return list(_bar(done, len(rows)) if progress else done)

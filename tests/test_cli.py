@@ -377,3 +377,10 @@ def test_commands_that_a_message_names_are_there():
     have = {' '.join(k) for k in commands()}
     for p in (root/'genre_fastai').rglob('*.py'):
         for o in re.findall(r'`genre-fastai ([a-z ]+?)(?= [A-Z{<-]|`)', p.read_text(encoding='utf-8')): assert o in have or o.rpartition(' ')[0] in have, (p.name, o)
+
+def test_a_benchmark_is_refused_or_goes_on(nothing_runs, monkeypatch):
+    refused('benchmark --posters C --out r --only recipes,magic', '--only takes')
+    refused('benchmark --posters C --out r --seeds 0')
+    refused('benchmark --posters C --out r --only multimodal', 'is no csv with a column overview')
+    code,err = ends(monkeypatch, 'course.suite.run_benchmarks', KeyboardInterrupt(), 'benchmark --posters C --out r --only leaks')
+    assert code==130 and err.startswith('genre-fastai: Stopped.') and 'Finished runs are kept in r' in err

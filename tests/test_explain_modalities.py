@@ -5,6 +5,8 @@ from genre_fastai.core import *
 from genre_fastai.catalog.core import *
 from genre_fastai.predictions import *
 from genre_fastai.figure import Plot, Report
+from genre_fastai.interpret.film import *
+from genre_fastai.interpret.patches import *
 from genre_fastai.interpret.words import *
 from genre_fastai.interpret.modalities import *
 from genre_fastai.clean.issues import *

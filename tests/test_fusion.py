@@ -140,7 +140,7 @@ def test_the_recipe(cat):
     with pytest.raises(GenreError, match='no setting of the recipe'): train(cat, 'fusion', preset='article1')
 
 def test_explaining_a_film_fills_no_cache(cat, fusion):
-    from genre_fastai.interpret.words import explain_film
+    from genre_fastai.interpret.film import explain_film
     from genre_fastai.store import cache_folder
     fusion.predictions(cat[:3])
     kept = lambda: {p: p.stat().st_size for p in cache_folder().rglob('*') if p.is_file()}

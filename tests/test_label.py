@@ -102,7 +102,7 @@ def test_odd_things_are_refused(tmp_path):
     with pytest.raises(GenreError, match='There is no row'): labeler.mark('row9999', 'horror')
     for odd in ('horror', ['horror'], ['horror','horror'], ['horror',''], ['horror','a|b'], ['horror',3]):
         with pytest.raises(GenreError): unlabelled_catalog(Catalog(dict(file=['a.jpg'])), odd)
-    with pytest.raises(GenreError, match='several labels'): unlabelled_catalog(Catalog(dict(file=['a.jpg'], labels=['a|b'])), ['a','b'])
+    with pytest.raises(GenreError, match='several labels'): unlabelled_catalog(Catalog(dict(file=['a.jpg'], labels=['a|b'])), ['a','b'], False)
 
 def test_few_rows(tmp_path):
     "Two posters, one class marked, then both"
@@ -145,3 +145,56 @@ def test_cleaner_says_how_far_the_labels_are(tmp_path):
     id = labeler.live.order()[0]
     fix = w.row(w.at[id])['fix']
     assert fix['label']==labeler.live.opinion(id)['suggested'] and fix['action']=='relabel'
+
+def several_labeler(path, n=240, seed=0):
+    "Rows of several labels or none, and what a person would say of each"
+    rng,names = np.random.default_rng(seed), ['action','comedy','drama']
+    Y = rng.random((n,3))<[.5,.4,.3]
+    X = 2*Y@rng.normal(size=(3,24)) + rng.normal(size=(n,24))
+    cat = Catalog(dict(id=[f'film{i}' for i in range(n)], file=[f'{i}.jpg' for i in range(n)]), path)
+    labeler = label_posters(cat, names, path/'l.csv', feats=Features(cat.df['id'], X), several=True)
+    return labeler, {id: [v for v,o in zip(names, y) if o] for id,y in zip(cat.df['id'], Y)}
+
+def test_several_labels_from_nothing(tmp_path):
+    "Nothing is proposed before each label is known; then what is sure in every label, mostly rightly; it ends in a catalog of several labels"
+    labeler,truth = several_labeler(tmp_path)
+    only = [o for o in truth if 'drama' not in truth[o]]
+    for id in only[:12]: labeler.mark(id, truth[id])
+    with pytest.raises(GenreError, match='too little of drama'): labeler.propose()
+    assert 'too little of drama' in labeler.live.progress and labeler.live.said.probs[:,2].tolist()==[.5]*240
+    click(labeler, truth, 80, 20)
+    fill = labeler.propose(.9)
+    live,at = labeler.live, labeler.live.at
+    p = live.said.probs[[at[o] for o in fill.df['id']]]
+    assert len(fill)>20 and ((p>=.9) | (p<=.1)).all() and (p>=.9).any(1).all()
+    assert np.mean([{*l.split('|')}=={*truth[o]} for o,l in zip(fill.df['id'], fill.df['labels'])])>=.8
+    asked = labeler.ask(5, 'comedy')
+    assert max(abs(live.said.probs[at[o]][1]-.5) for o in asked) <= min(abs(live.said.probs[at[o]][1]-.5) for o in live.order() if o not in asked)
+    fill.accept()
+    out = read_catalog(labeler.save())
+    none = [o for o,d in labeler.session.decided.items() if d['after']=='']
+    assert none and set(out.df['reason'][out.df['id'].isin(none)])=={'none of the classes'}
+    assert out.multi and out.classes==['action','comedy','drama'] and len(out.ok)==labeler.counts['person']+len(fill)-len(none)
+    assert set(out.ok.df['labelled_by'])=={'person', f'model {fill.model}'}
+    labeler.undo()
+    assert labeler.counts['model']==0
+
+def test_several_labels_in_the_cleaner(tmp_path):
+    "A key switches a label on, the card says what is in question, and words fit rows that had no label"
+    labeler,truth = several_labeler(tmp_path, 60)
+    click(labeler, truth, 30, 30)
+    w = labeler.widget
+    w._learn(True)
+    w._looks.result(20)
+    opened = w.answer(dict(ask='open'))[0]
+    assert opened['multi'] and opened['labelling']
+    rows = [w.row(w.at[o]) for o in labeler.live.order()]
+    assert any(r['why'].startswith('is it ') for r in rows) and not any('errors' in r['why'] for r in rows)
+    for label in ('comedy','drama'): said = w.answer(dict(ask='mark', id=rows[0]['id'], action='add_label', label=label))[0]
+    assert said['states'][0]['labels']==['comedy','drama'] and labeler.session.decision(rows[0]['id'])['before']=='comedy'
+
+def test_only_what_is_sure_is_offered_as_alike(tmp_path):
+    labeler,truth,_ = labeler_of(tmp_path, 90)
+    click(labeler, truth, 15)
+    labeler.live.update()
+    for id in list(labeler.session.decided): assert all(labeler.live.opinion(o)['prob']>=.7 for o in labeler.live.alike(id))

@@ -154,3 +154,23 @@ def test_no_blank_label_leaks_from_nothing(tmp_path):
     assert {live.opinion(o)['suggested'] for o in live.order()} <= set(vocab)
     assert set(live.vocab)==set(vocab) and remaining_errors(live).left==0
     assert set(replay(bare, tmp_path/'bare.jsonl').df['label']) <= {*vocab, ''}
+
+
+def test_what_it_takes_to_stop_is_foreseen(tmp_path):
+    "Of few rows nearly all must be marked for 2 %, which is said before the first mark; the forecast is about right"
+    cat,feats,truth = noisy(tmp_path, n=200)
+    live = LiveIssues(CleaningSession(cat, tmp_path/'j.jsonl'), feats, C=.05, repeats=1)
+    first = remaining_errors(live)
+    assert first.marks_to_go(.02)>150>first.marks_to_go(.1) and '2 % is only shown by marking about' in first.enough()
+    look(live.session, live, truth, foreseen := first.marks_to_go(.1))
+    live.update()
+    assert remaining_errors(live).marks_to_go(.1)<.6*foreseen
+    assert Remaining(3, 1, 9, 400).marks_to_go() is None
+
+
+def test_fewer_neighbours_are_the_nearest_of_more(tmp_path):
+    cat,feats,truth = noisy(tmp_path, n=400)
+    live = LiveIssues(CleaningSession(cat, tmp_path/'j.jsonl'), feats, C=.05, repeats=1)
+    live.update()
+    id = next(o for o in live.order() if len(live.alike(o))>3)
+    assert all(live.alike(id, k)==live.alike(id)[:k] for k in (1,2,3)) and live.alike(id, 100)[:3]==live.alike(id)[:3]

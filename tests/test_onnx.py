@@ -143,6 +143,20 @@ def test_files_of_strangers(made, model, tmp_path, f, says):
     (tmp_path/'m.onnx').write_bytes(changed(model, f))
     with pytest.raises(GenreError, match=says): OnnxPredictor(tmp_path/'m.onnx')
 
+def test_a_file_that_onnxruntime_does_not_survive(made, model, tmp_path, posters, monkeypatch):
+    "A crash is an error, and models that are open go on"
+    import genre_fastai.deploy.onnx as ours
+    from genre_fastai.deploy import worker
+    monkeypatch.setattr(ours, '_takes_all', ()) # a fault that we know is let through, like one that nobody knows yet
+    (tmp_path/'m.onnx').write_bytes(changed(model, lacks_an_input))
+    with pytest.raises(GenreError, match='m.onnx'): OnnxPredictor(tmp_path/'m.onnx').picture_probs(np.zeros((9,9,3), np.uint8))
+    (tmp_path/'n.onnx').write_bytes((model.parent/'m.onnx').read_bytes())
+    m = OnnxPredictor(tmp_path/'n.onnx')
+    monkeypatch.setattr(worker._Worker, 'ask', lambda self, *a, **kw: (_ for _ in ()).throw(EOFError))
+    with pytest.raises(GenreError, match='it crashes, or takes too much memory'): m.predict(posters[:1])
+    monkeypatch.undo()
+    assert len(made.predict(posters[:1]))==len(m.predict(posters[:1]))==1
+
 def test_numbers_in_the_place_of_texts_take_no_memory(made, model, tmp_path):
     "A length of a petabyte, where a name should stand"
     from genre_fastai.deploy.onnx import _as_field

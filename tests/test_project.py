@@ -46,7 +46,21 @@ def test_notebook_is_small_and_stateless(nb):
 
 def test_readme_is_in_step():
     import readme
-    assert readme.in_step(), 'README.md is not what nbs/index.ipynb gives: run `make readme`'
+    assert readme.in_step(), 'README.md, nbs/pages.md or nbs/lessons/README.md is not what the notebooks give: run `make readme`'
+
+def test_lessons_are_opened_where_the_repository_is():
+    "Colab's and Kaggle's links have the address of pyproject.toml"
+    import readme
+    for p in readme.lessons(): assert f']({readme.colab(p)})' in readme.prose(p), p.name
+    text = readme.lessons_readme()
+    assert all(o in text for p in readme.lessons() for o in (f'({p.name})', readme.colab(p), readme.kaggle(p)))
+
+def test_the_readme_is_short_and_leads_to_every_page():
+    import readme
+    text = readme.build()[0]
+    assert len(text.splitlines())<=150 and '(nbs/pages.md)' in text and '(nbs/lessons/README.md)' in text
+    assert readme.lessons_markdown().replace('](', '](nbs/') in text, 'the lessons have changed: run `make readme`'
+    assert all(f']({p.name})' in readme.pages_md() for p in (root/'nbs').glob('[0-9]*.ipynb'))
 
 def test_settings_agree():
     ini = configparser.ConfigParser(); ini.read(root/'settings.ini')

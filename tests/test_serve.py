@@ -80,6 +80,8 @@ def test_gradio_reads_no_other_files(web, path):
     data = dict(data=[[dict(path=path, meta=dict(_type='gradio.FileData'))],''], fn_index=0, session_hash='a')
     r = web.post('/gradio_api/queue/join', json=data)
     assert r.status_code==422 and r.json()['error']=='This is no request that the page makes.'
+    for odd in (dict(data=[]), dict(data=[None,'',3]), dict(data=[[3],'']), dict(data=[None,''], fn_index=99)): # Gradio would write a traceback into the log
+        assert web.post('/gradio_api/queue/join', json=dict(fn_index=0, session_hash='a')|odd).status_code==422
     for to in ('run/predict','call/upload','run/upload','component_server','process_recording'): assert web.post(f'/gradio_api/{to}', json=data).status_code==404
 
 def test_uploads_leave_room_on_the_disk(web, monkeypatch):
@@ -102,6 +104,42 @@ def test_pictures_that_are_not_answered_are_deleted_too(app):
     for odd in ([dict(path='/etc/passwd')], [3], 'x', [{}]):
         said, = serving._page_answers(app.state.service, 2, odd, '', [], 'me')
         assert 'was not uploaded' in said or 'no request' in said
+
+def test_two_who_upload_the_same_poster_share_no_file(web, app, made):
+    data,folder = made[2][0].read_bytes(), Path(os.environ['GRADIO_TEMP_DIR'])
+    (one,),(other,) = (web.post('/gradio_api/upload', files=dict(files=('a/../b.jpg', data))).json() for _ in range(2))
+    assert one!=other and {Path(o).parent for o in (one,other)}=={folder}
+    for o in (one,other):
+        said, = serving._page_answers(app.state.service, 2, [dict(path=o, orig_name='b.jpg')], '', [], 'me')
+        assert 'genre-answer' in said and not os.path.exists(o)
+    assert 'done' in web.get('/gradio_api/upload_progress?upload_id=x').text
+    (old := folder/'old').write_bytes(data)
+    os.utime(old, (1,1))
+    (new := folder/'new').write_bytes(data)
+    serving._sweep(folder)
+    assert new.exists() and not old.exists()
+
+def test_slow_addresses_keep_nobody_else_waiting(web, made, monkeypatch):
+    monkeypatch.setattr(serving, '_fetching', serving._Turns(1, 0, 'Many addresses are being fetched.'))
+    with serving._fetching.take():
+        r = web.post('/api/predict', json=dict(url='http://example.invalid/a.jpg'))
+        assert r.status_code==503 and r.headers['retry-after']=='10' and 'Try again in a few seconds' in r.json()['error']
+        assert web.post('/api/predict', files=dict(file=made[2][0].read_bytes())).status_code==200
+    assert web.post('/api/predict', json=dict(url='http://127.0.0.1:1/a.jpg')).status_code==422
+
+def test_a_page_of_another_name_is_not_answered(tmp_path):
+    "DNS rebinding, and requests that a page of a stranger sends"
+    async def ok(scope, receive, send):
+        await send(dict(type='http.response.start', status=200, headers=[]))
+        await send(dict(type='http.response.body', body=b'ok'))
+    def ask(hosts, to, **headers):
+        c = TestClient(serving._Guard(ok, 1000, 1, 1000, tmp_path, hosts=hosts), base_url=to)
+        return [c.get('/').status_code, c.post('/api/predict', headers=headers).status_code]
+    own = serving.own_names('127.0.0.1')
+    assert ask(own, 'http://localhost:7860', origin='http://localhost:7860')==ask(own, 'http://[::1]:1')==[200,200]
+    assert ask(own, 'http://evil.example:7860')==[403,403] and ask(own, 'http://localhost', origin='http://evil.example')==[200,403]
+    assert ask(serving.own_names('127.0.0.1', ['films.example']), 'https://films.example', origin='https://films.example')==[200,200]
+    for o in ('0.0.0.0', '::'): assert ask(serving.own_names(o), 'https://user-name.hf.space', origin='https://huggingface.co')==[200,200] # a Space
 
 def test_nothing_else_is_served(web):
     for path in ('/docs','/openapi.json','/gradio_api/file=http://example.com/','/gradio_api/proxy=http://example.com/'):

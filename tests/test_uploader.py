@@ -5,7 +5,7 @@ import numpy as np, pytest
 from PIL import Image
 from fastai.vision.all import set_seed
 from genre_fastai.core import GenreError
-from genre_fastai.deploy.answer import alone_with, answer
+from genre_fastai.deploy.answer import model_lock, answer
 from genre_fastai.deploy.base import SavedModel
 from genre_fastai.deploy.folder import load_predictor, save_predictor
 from genre_fastai.deploy.uploader import PosterUploader, uploader_notebook, voila_app
@@ -68,7 +68,7 @@ def test_one_thread_at_a_time():
             return np.array([[.5,.5]])
     m = Slow(dict(vocab=['a','b'], multi=False))
     def ask(i):
-        with alone_with(m): pass
+        with model_lock(m): pass
         return answer(m, Image.new('RGB', (20,30), (i,0,0)), 'A shark.', cam=False)
     with ThreadPoolExecutor(8) as ex: assert len(list(ex.map(ask, range(24))))==24
     assert max(worst)==1

@@ -324,6 +324,7 @@ def test_in_jupyterlab(chrome, site):
     p.command('kernelmenu:restart')
     p.find('.jp-Dialog .jp-mod-accept')[0].click()
     wait(lambda: not p.d.find_elements('css selector', '.jp-Dialog'), 'the end of the question')
+    wait(lambda: 'Run the cell again' in p.find('.gc-over')[0].text and p.js("return document.querySelector('.gc-grid').inert"), 'the end of the old view')
     p.command('notebook:run-all-cells')
     wait(lambda: p.total()==f'{len(first)} posters', 'the widget after the restart')
     p.cards()

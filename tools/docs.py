@@ -1,10 +1,11 @@
 "Build the site of pages and lessons from the notebooks: `python tools/docs.py [FOLDER]`, by default _docs; `--check [FOLDER]` only checks the links of one that is built, and of README.md"
 import ast, base64, io, json, os, re, shutil, subprocess, sys, tempfile, textwrap, tokenize
+from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 import nbformat
 from outputs import plain
-from readme import directive
+from readme import by_package, directive, lessons as lesson_files, lists, repository
 
 root = Path(__file__).resolve().parent.parent
 nbs = root/'nbs'
@@ -68,7 +69,10 @@ def api(src, public):
 _styles = re.compile(r'<(style|script)\b.*?</\1>', re.S|re.I)
 _ansi = re.compile(r'\x1b\[[0-9;]*[A-Za-z]')
 
-def as_text(s): return f'```text\n{_ansi.sub("", s).rstrip()}\n```\n'
+def as_text(s):
+    "A text as it is printed; fences in it, such as a model card has, must not end it"
+    inside = re.sub('^```', '\u200b```', _ansi.sub('', s).rstrip(), flags=re.M)
+    return f'```text\n{inside}\n```\n'
 
 def _output(o, n, files):
     "An output as markdown; its picture goes into `files`"
@@ -135,11 +139,21 @@ def page(path, syms):
     "A notebook as the markdown of its page, and its pictures by name"
     files = {}
     text = '\n\n'.join(_cells(nbformat.read(path, as_version=4), files, exported(path)))
-    if path.stem=='index': text = f'---\nhide: [navigation]\n---\n\n{text}'
-    text = re.sub(r'\]\(lessons/clean/\)', '](https://github.com/genre-fastai/genre_fastai/tree/main/nbs/lessons/clean)', text) # twins are for Jupyter, not for reading
+    if path.stem=='index': text = start_page(text)
     text = _badge.sub(r'[Open in Colab](\1){ .md-button }', text)
     text = link_names(text, syms, path).replace('{files}', f'{path.stem}_files')
-    return re.sub(r'(\]\((?!https?:)[^)\s]*?)\.ipynb\b', r'\1.md', text), files
+    return site_links(text), files
+
+def site_links(text):
+    "Links to notebooks as links to pages; twins and solutions are for Jupyter, not for reading"
+    text = re.sub(r'\]\((?:lessons/)?((?:clean|solutions)/)\)', rf'](https://github.com/{repository()}/tree/main/nbs/lessons/\1)', text)
+    text = re.sub(r'\]\(solutions/(\w+\.ipynb)\)', rf'](https://github.com/{repository()}/blob/main/nbs/lessons/solutions/\1)', text)
+    return re.sub(r'(\]\((?!https?:)[^)\s]*?)\.ipynb\b', r'\1.md', text)
+
+def start_page(text):
+    "The start page: nothing beside it, and below the picture where to begin"
+    go = '[Begin with lesson 0](lessons/00_whole_game.ipynb){ .md-button .md-button--primary } [All lessons](lessons/README.md){ .md-button } [Results](98_results.ipynb){ .md-button }'
+    return '---\nhide: [navigation]\n---\n\n' + re.sub(r'^(!\[[^\]]*\]\(lessons/images/path\.webp\))', rf'\1{{ .path }}\n\n{go}', text, count=1, flags=re.M)
 
 # ---- the site
 
@@ -147,6 +161,7 @@ _css = '''.md-typeset .output{overflow-x:auto;margin:1em 0}.md-typeset .output t
 .md-typeset .output thead th{border-bottom-color:var(--md-default-fg-color--light)}.md-typeset h3 code{font-size:1em;background:none;padding:0}.md-typeset img{border-radius:.2rem}[data-md-color-scheme=slate] .md-typeset img{background:#fff}
 .md-typeset .output table.dataframe td{white-space:nowrap}.md-typeset .output button{border:.05rem solid var(--md-default-fg-color--light);border-radius:.2rem}
 .md-typeset blockquote{border-left:.2rem solid var(--md-accent-fg-color);font-size:.85rem}.md-typeset table:not([class]) td:first-child{white-space:nowrap}
+.md-typeset img.path{display:block;margin:auto;width:100%;max-width:30rem}.md-typeset .md-button{margin:.2em .3em .2em 0}
 @media(max-width:44em){.md-typeset table:not([class]) td:first-child{white-space:normal}.md-typeset h1{font-size:1.6em}}'''
 
 # a page opened as a file may start no Worker, so a hidden frame does the work of the search there
@@ -179,21 +194,14 @@ def titles(paths):
         first = next(c.source for c in nbformat.read(p, as_version=4).cells if c.cell_type=='markdown')
         yield re.match(r'#\s+(.+)', first)[1], p
 
-def by_package(pages):
-    "Pages by their package, in order; what stands before the first package is the base, and a later module without one has a group of its own"
-    groups = {}
-    for p in pages:
-        package,dot,_ = p.stem.split('_', 1)[1].partition('.')
-        groups.setdefault(package if dot or p.name[0]!='0' else 'base', []).append(p)
-    return groups
-
 def config(docs, dest, pages, lessons):
     "The configuration of MkDocs: nothing is loaded from elsewhere, and the search works without a server"
     rel = lambda p: p.relative_to(nbs).with_suffix('.md').as_posix()
     md = lambda ps: [{t: rel(p)} for t,p in titles(ps)]
-    pages,glossary = [p for p in pages if not p.stem.endswith('glossary')], [p for p in pages if p.stem.endswith('glossary')]
-    groups = [{k: md(ps)} for k,ps in by_package(pages).items()]
-    nav = [{'Home': 'index.md'}, {'Lessons': md(lessons)}, {'Pages': groups}, *({'Glossary': rel(p)} for p in glossary)]
+    alone = {'98_results': 'Results', '99_glossary': 'Glossary'}
+    groups = [{k: md(ps)} for k,ps in by_package([p for p in pages if p.stem not in alone]).items()]
+    nav = [{'Home': 'index.md'}, {'Lessons': [{'For whom, in which order': 'lessons/README.md'}, *md(lessons)]},
+        {'Results': '98_results.md'}, {'Pages': [{'All pages': 'pages.md'}, *groups]}, {'Glossary': '99_glossary.md'}]
     palette = [dict(scheme=s, primary='indigo', accent='pink', media=f'(prefers-color-scheme: {m})', toggle=dict(icon=f'material/{i}', name=f'Switch to {o} mode'))
                for s,m,i,o in (('default', 'light', 'weather-night', 'dark'), ('slate', 'dark', 'weather-sunny', 'light'))]
     return dict(site_name='genre_fastai', site_url='', site_description='From an image search to an honest, cleaned, usable genre classifier, with fastai', docs_dir=str(docs), site_dir=str(dest), use_directory_urls=False, nav=nav,
@@ -203,7 +211,7 @@ def config(docs, dest, pages, lessons):
 
 def build(dest):
     "Write the site to `dest`; anything that MkDocs warns of is an error"
-    pages,lessons = [p for p in sorted(nbs.glob('[0-9]*.ipynb'))], sorted((nbs/'lessons').glob('*.ipynb'))
+    pages,lessons = sorted(nbs.glob('[0-9]*.ipynb')), lesson_files()
     syms = symbols(pages)
     with tempfile.TemporaryDirectory() as tmp:
         docs = Path(tmp)/'docs'
@@ -213,6 +221,7 @@ def build(dest):
             (out.parent/f'{p.stem}_files').mkdir(parents=True, exist_ok=True)
             out.write_text(text, encoding='utf-8')
             for name,data in files.items(): (out.parent/f'{p.stem}_files'/name).write_bytes(data)
+        for p,text in lists().items(): (docs/p.relative_to(nbs)).write_text(site_links(re.sub('<!--.*?-->', '', text, flags=re.S)), encoding='utf-8')
         shutil.copytree(nbs/'lessons/images', docs/'lessons/images')
         (docs/'extra.css').write_text(_css)
         (Path(tmp)/'mkdocs.yml').write_text(json.dumps(config(docs, Path(dest).resolve(), pages, lessons))) # json is yaml
@@ -223,20 +232,29 @@ def build(dest):
 
 # ---- links
 
-def _targets(soup):
-    "Every address of a page: what it links to, and what it loads"
-    for tag,attr,loads in (('a','href',0), ('img','src',1), ('script','src',1), ('source','srcset',1), ('iframe','src',1)):
-        for o in soup.find_all(tag, **{attr: True}): yield o[attr], loads
-    for o in soup.find_all('link', href=True): yield o['href'], not {'canonical','prev','next'} & set(o.get('rel', []))
+_loads = dict(img='src', script='src', source='srcset', iframe='src')
+
+class _Links(HTMLParser):
+    "The anchors of a page, and every address of it: what it links to, and what it loads"
+    def __init__(self): super().__init__(); self.ids,self.found = set(), []
+    def handle_starttag(self, tag, attrs):
+        o = dict(attrs)
+        self.ids |= {v for k in ('id',)+('name',)*(tag=='a') if (v := o.get(k))}
+        if tag in ('a','link') and o.get('href'):
+            self.found.append((o['href'], tag=='link' and not {'canonical','prev','next'} & set(o.get('rel', '').split())))
+        if tag in _loads and o.get(_loads[tag]): self.found.append((o[_loads[tag]], True))
+
+def _links(p):
+    res = _Links()
+    res.feed(p.read_text(encoding='utf-8'))
+    return res
 
 def check(site):
     "What is wrong with the links of a built site: files and anchors that are not there, and anything that would be loaded from elsewhere"
-    from bs4 import BeautifulSoup
     site,bad = Path(site).resolve(), []
-    soups = {p: BeautifulSoup(p.read_text(encoding='utf-8'), 'html.parser') for p in sorted(site.rglob('*.html'))}
-    ids = {p: {o['id'] for o in s.find_all(id=True)} | {o['name'] for o in s.find_all('a', attrs={'name':True})} for p,s in soups.items()}
-    for p,soup in soups.items():
-        for url,loads in _targets(soup):
+    pages = {p: _links(p) for p in sorted(site.rglob('*.html'))}
+    for p,page in pages.items():
+        for url,loads in page.found:
             u = urlsplit(url)
             if u.scheme or u.netloc:
                 if loads and u.scheme!='data': bad.append(f'{p.relative_to(site)}: loads {url}')
@@ -245,7 +263,7 @@ def check(site):
             if f.is_dir(): f = f/'index.html'
             if p.name=='404.html' and u.path.startswith('/'): f = site/u.path.lstrip('/')
             if not f.is_file(): bad.append(f'{p.relative_to(site)}: {url} is not there')
-            elif u.fragment and f in ids and unquote(u.fragment) not in ids[f]: bad.append(f'{p.relative_to(site)}: {url} has no such place')
+            elif u.fragment and f in pages and unquote(u.fragment) not in pages[f].ids: bad.append(f'{p.relative_to(site)}: {url} has no such place')
     return bad
 
 def check_readme():

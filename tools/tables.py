@@ -1,9 +1,10 @@
 "Results as markdown, for the README and the lessons: `from tables import results_markdown` with tools/ on the path"
 from genre_fastai.course.ablation import ablation_table
+from genre_fastai.course.decades import decades_table
 from genre_fastai.course.genres import genres_table
 from genre_fastai.course.multimodal import multimodal_table
-from genre_fastai.experiments import Experiments
-from genre_fastai.metrics import mean_interval
+from genre_fastai.course.effort import coverage_table, effort_table, labels_table
+from genre_fastai.course.suite import benchmarks
 from genre_fastai.course.benchmark import findings, named, results_table, set_name, several_sizes
 
 def _markdown(head, lines): return '\n'.join('| '+' | '.join(map(str, o))+' |' for o in [head, ['---']*len(head), *lines])
@@ -83,6 +84,13 @@ def ablation_markdown(out='results'):
     lines = [line(r, c, g) for (r,c),g in df.groupby(['recipe','changed'], sort=False)]
     return _markdown(['recipe','changed','all three','romance horror superhero','action comedy drama','action decades'] if len(data)==3 else ['recipe','changed','all',*data], lines)
 
+def decades_markdown(out='results'):
+    "Which decade: a line an entry, the best constant answers first"
+    num = lambda v: '' if v!=v else f'{v:.3f}'
+    lines = [[r.entry, num(r.accuracy)+('' if r.low!=r.low else f' [{r.low:.3f}, {r.high:.3f}]'), num(r.within_one), num(r.mae), num(r.mae_median), '' if r.runs!=r.runs else int(r.runs)]
+        for r in decades_table(out).itertuples()]
+    return _markdown(['','accuracy','off by one at most','mean distance: likeliest','mean distance: median','runs'], lines)
+
 def summary_markdown(out='results'):
     "The articles' systems made again, and what stands here in their place, on the same test rows"
     main,genres,several = results_table(out), genres_table(out), multimodal_table(out)
@@ -101,23 +109,23 @@ def summary_markdown(out='results'):
 
 def effort_markdown(out='results'):
     "Looks that it took to find label errors: a line an order, for drawn and for real posters"
-    df,lines = Experiments(f'{out}/effort.csv').df, []
     names = dict(sample='drawn, planted errors', real='real, doubtful labels')
-    said = lambda v: f'{v.mean():.3f} ± {float(mean_interval(v)):.3f}'
-    for data,g in df.groupby('data_name', sort=False):
-        base = g[g['order']=='cleanlab, fixed'].set_index('seed')['looks_85']
-        for order,o in g.groupby('order', sort=False):
-            lines.append([names.get(data, data), order, said(o['share_85']), said(o['found_100']), said(o.set_index('seed')['looks_85']/base), f"{o['recall_100'].mean():.2f} / {o['precision_100'].mean():.2f}", len(o)])
+    lines = [[names.get(r.posters, r.posters), r.order, r.share_85, r.found_100, r.beside_cleanlab, f"{r.recall_100:.2f} / {r.precision_100:.2f}", r.runs]
+        for r in effort_table(out).itertuples()]
     return _markdown(['posters','order','rows looked at for 85 % of the errors','found in 100 looks','looks beside cleanlab','recall / precision after 100 looks','runs'], lines)
 
 def coverage_markdown(out='results'):
     "How often the interval of the errors that are left held the truth, after some numbers of looks"
-    df = Experiments(f'{out}/coverage.csv').df
-    lines = [[int(k), f"{int(g['held'].sum())} of {len(g)}", f"{g['left'].mean():.1f}", f"{g['estimated'].mean():.1f}", f"{(g['high']-g['low']).mean():.0f}"] for k,g in df.groupby('looks')]
+    lines = [[r.looks, f"{r.held} of {r.of}", f"{r.left:.1f}", f"{r.estimated:.1f}", f"{r.width:.0f}"] for r in coverage_table(out).itertuples()]
     return _markdown(['looks','interval held the truth','errors left','estimated','width of the interval'], lines)
 
 def labels_markdown(out='results'):
     "From zero labels: what is filled in after some marks a class, and how much of it is right"
-    df,names = Experiments(f'{out}/labels.csv').df, dict(sample='drawn', real='real, clean labels')
-    lines = [[names.get(d, d), w, int(m), f"{g['filled'].mean():.2f}", f"{g['right'].mean():.2f}", f"{g['accuracy'].mean():.2f}", len(g)] for (d,w,m),g in df.groupby(['data_name','way','marks'])]
+    names = dict(sample='drawn', real='real, clean labels')
+    lines = [[names.get(r.posters, r.posters), r.way, r.marks, f"{r.filled:.2f}", f"{r.right:.2f}", f"{r.accuracy:.2f}", r.runs] for r in labels_table(out).itertuples()]
     return _markdown(['posters','which are marked','marks a class','filled in at 90 %','of that right','all others right','runs'], lines)
+
+def suite_markdown():
+    "What each table asks, and the command that makes it again"
+    lines = [[f'`{k}`', b.asks, f'`{b.csv}.csv`', b.seeds] for k,b in benchmarks().items()]
+    return _markdown(['table (`--only`)','asks','runs in','runs of each entry'], lines)

@@ -99,10 +99,11 @@ def build_catalog(
     label_form=None, # How several labels stand in a cell of a table, a key of `label_forms`; found out if None
     cache_pixels=None, # True, a height and width, or a folder: make the pixels that training reads from the same decode
     keep_films=None, # A column of texts, such as 'overview': films without a poster that have one take part
+    engine='local', # 'ray': the workers of a cluster decode
 )->Catalog: # Verified, without duplicates, grouped and split, with its `pairs`
     "Read, verify, dedupe and split; `GenreError` where nothing is left or anything leaks"
     cat = _read(source, path, label_form)
-    cat = cat.verify(policy, progress=progress, cache_pixels=cache_pixels)
+    cat = cat.verify(policy, progress=progress, cache_pixels=cache_pixels, engine=engine)
     if not len(cat.ok) and not keep_films:
         why = cat.df.get('reason', cat.df['status']).value_counts()
         raise GenreError(f'None of the {len(cat)} images can be used: {"; ".join(f"{n} {k}" for k,n in why.head(5).items())}.')

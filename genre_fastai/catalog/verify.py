@@ -13,6 +13,7 @@ import numpy as np
 from functools import partial
 from fastcore.basics import patch
 from ..core import *
+from ..engines import check_engine
 from ..parallel import map_rows
 from .core import *
 from .blank import is_blank
@@ -168,13 +169,16 @@ def verify(self:Catalog, # Whose rows that take part are checked
     n_workers=None, # Threads; as many as there are processors by default
     progress=True, # Show a progress bar?
     cache_pixels=None, # True, a height and width, or a folder: make the pixels that training reads from the same decode
+    engine='local', # 'ray': the workers of a cluster decode
     **kw # Thresholds of `record_flags`
 )->Catalog: # With `sha256,width,height,mode,status,reason` and one column `is_FLAG` (1 or 0) for each flag
     "Decode every image that is not known, and record what it is or why it cannot be had"
     (sizes,folder),store,copies = wanted_pixels(cache_pixels), MeasureStore(), _Copies(self.path, image_policy(policy), max_pixels, **kw)
     ok = self.df.index[(self.df['status']=='ok') & ~is_blank(self.df['file'])] # nothing is to be found out about a blank picture
-    measured,flags = _check_images(store, *_inside(self.path, self.df.loc[ok, 'file']), copies, n_workers, progress, sizes=sizes,
-        folder=folder, max_bytes=max_bytes, max_pixels=max_pixels)
+    how = dict(sizes=sizes, folder=folder, max_bytes=max_bytes, max_pixels=max_pixels)
+    paths,unsafe = _inside(self.path, self.df.loc[ok, 'file'])
+    if check_engine(engine): store.measure_by_ray([p for i,p in enumerate(paths) if i not in unsafe], n_workers=n_workers, **how)
+    measured,flags = _check_images(store, paths, unsafe, copies, n_workers, progress, **how)
     if len(ok) and all(r.startswith('missing') for r in measured[2]):
         raise GenreError(f'None of the {len(ok)} files is in {self.path}, the first is {self.df.file[ok[0]]}. '
             'Give the folder of the images as `path` (--path on the command line).')

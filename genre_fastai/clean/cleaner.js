@@ -32,11 +32,17 @@ function render({model, el}) {
   let urls = []; // of the pictures of this page: set free with the next
   let live = null, poll = 0, touched = false, gone = false, marked = null, offer = null; // where the list learns: its news, what was marked last, what is offered
 
-  const quiet = m => model.send({...m, view_id: viewId});
+  // a kernel answers before it is idle again; one that was restarted is idle without an answer, also when it is asked once more: then this view has ended
+  let heard = 0, misses = 0, dead = false;
+  const quiet = m => {
+    if (dead) return;
+    const had = heard, missed = () => { if (heard === had && !gone) { misses += 1; if (misses > 1) die(); else quiet({ask: 'live'}); } };
+    try { model.send({...m, view_id: viewId}, {iopub: {status: o => { if (o.content.execution_state === 'idle') setTimeout(missed, 1500); }}}); } catch (e) { die(); }
+  };
   const ask = m => {
     clearTimeout(timer);
     timer = setTimeout(() => say('Python has not answered yet: the kernel is busy, or it was restarted. In the latter case run the cell again; the marks are in the journal.', 'wait'), 5000);
-    try { quiet(m); } catch (e) { say('There is no connection to Python. Run the cell again; the marks are in the journal.', 'error'); }
+    quiet(m);
   };
 
   // ---- the frame
@@ -58,8 +64,14 @@ function render({model, el}) {
     chip.hidden = !on;
     if (on) chip.showPopover(); else if (chip.matches(':popover-open')) chip.hidePopover();
   };
-  const watch = new IntersectionObserver(es => { for (const e of es) inView[e.target === grid ? 'grid' : 'news'] = e.isIntersecting; chipped(); });
-  root.append(bar, meter, news, tools, note, grid, foot, keys, chip, alike, big);
+  // an offer does not lie over the cells that one has gone on to
+  const aside = () => {
+    if (!offer || !alike.showPopover || inView.grid === alike.matches(':popover-open')) return;
+    if (inView.grid) alike.showPopover(); else alike.hidePopover();
+  };
+  const watch = new IntersectionObserver(es => { for (const e of es) inView[e.target === grid ? 'grid' : 'news'] = e.isIntersecting; chipped(); aside(); });
+  const over = make('div', 'gc-over', null, {role: 'alert', tabindex: '-1', hidden: ''});
+  root.append(over, bar, meter, news, tools, note, grid, foot, keys, chip, alike, big);
   el.append(root);
 
   const say = (text, kind) => {
@@ -67,6 +79,24 @@ function render({model, el}) {
     note.className = 'gc-note' + (text ? ' gc-' + (kind || 'info') : '');
     note.setAttribute('role', kind === 'error' ? 'alert' : 'status');
   };
+
+  const word = a => info && info.labelling && words[a] === 'relabelled' ? 'labelled' : words[a];
+  const die = () => {
+    if (dead || gone) return;
+    const inside = root.contains(document.activeElement);
+    dead = true;
+    clearTimeout(timer);
+    clearTimeout(poll);
+    say('');
+    unoffer();
+    if (big.open) big.close();
+    root.classList.add('gc-dead');
+    for (const o of root.children) if (o !== over) o.inert = true;
+    over.hidden = false;
+    over.textContent = 'Python was restarted, and this view has ended. Run the cell again: all marks up to then are in the journal.';
+    if (inside) over.focus(); // else the next key is the notebook's, and D D deletes a cell
+  };
+  const parted = () => setTimeout(() => { if (!gone) quiet({ask: 'live'}); }); // an answer, or none
 
   const choice = (name, label, options) => {
     const s = make('select', 'gc-select', null, {'aria-label': label, title: label, name});
@@ -96,19 +126,20 @@ function render({model, el}) {
     });
     tools.replaceChildren();
     if (view === 'grid') tools.append(
-      choice('reason', 'Reason', [['', 'all posters'], ['suggested', 'suggested (' + info.suggested + ')'], ...info.reasons.map(o => [o, o])]),
+      ...(info.labelling && !info.suggested ? [] : [choice('reason', 'Reason', [['', 'all posters'], ['suggested', 'suggested (' + info.suggested + ')'], ...info.reasons.map(o => [o, o])])]),
       choice('label', 'Class', each(info.classes, 'every class')),
-      choice('split', 'Split', each(info.splits, 'every split')),
-      choice('decided', 'Decided', [['', 'decided or not'], ['undecided', 'undecided'], ['decided', 'decided'], ['keep', 'kept'], ['delete', 'deleted'], ...(info.multi ? [] : [['relabel', 'relabelled']])]));
+      ...(info.labelling && !info.splits.length ? [] : [choice('split', 'Split', each(info.splits, 'every split'))]),
+      choice('decided', 'Decided', [['', 'decided or not'], ['undecided', 'undecided'], ['decided', 'decided'], ...(info.labelling ? [] : [['keep', 'kept']]), ['delete', 'deleted'], ...(info.multi ? [] : [['relabel', word('relabel')]])]));
     tools.append(button('gc-fresh', '⟳', 'Make the list again, with the decisions of other sessions', () => go(0, true)), make('span', 'gc-total'), make('span', 'gc-space'), pagers[0]);
     foot.replaceChildren(make('span', 'gc-journal', 'journal: ' + info.journal), make('span', 'gc-space'), pagers[1]);
-    keys.replaceChildren(...(live && view === 'grid' ? [...help.grid, ...learns] : help[view]).map(([k, t]) => { const s = make('span'); s.append(make('kbd', '', k), ' ' + t); return s; }));
+    const known = help[view].filter(([k]) => !(info.labelling && k === 'K' && view === 'grid'));
+    keys.replaceChildren(...(live && view === 'grid' ? [...known, ...learns] : known).map(([k, t]) => { const s = make('span'); s.append(make('kbd', '', k), ' ' + t); return s; }));
   };
 
   const back = how => { marked = null; unoffer(); ask({ask: how}); };
   const tally = c => {
     const sums = {};
-    for (const [k, n] of Object.entries(c)) if (k !== 'left' && n) sums[words[k] || k] = (sums[words[k] || k] || 0) + n;
+    for (const [k, n] of Object.entries(c)) if (k !== 'left' && n) sums[word(k) || k] = (sums[word(k) || k] || 0) + n;
     const done = Object.values(sums).reduce((a, b) => a + b, 0);
     counts.replaceChildren(...Object.entries(sums).map(([w, n]) => make('span', 'gc-count gc-' + w, n + ' ' + w)), make('b', 'gc-count gc-left', c.left + ' left'));
     const share = done + c.left ? done / (done + c.left) : 0;
@@ -118,7 +149,7 @@ function render({model, el}) {
 
   // ---- the list that learns: what Python says of it, and posters that look alike
   const several = (n, word) => n.toLocaleString('en') + ' ' + word + (n === 1 ? '' : 's');
-  const look = now => { clearTimeout(poll); poll = 0; try { quiet({ask: 'live', now: !!now, view, filters}); } catch (e) { say('There is no connection to Python. Run the cell again; the marks are in the journal.', 'error'); } };
+  const look = now => { clearTimeout(poll); poll = 0; quiet({ask: 'live', now: !!now, view, filters}); };
   const estimate = e => '≈ ' + several(Math.round(e.n), 'error');
   const between = e => '(' + Math.round(e.low).toLocaleString('en') + ' to ' + Math.round(e.high).toLocaleString('en') + ' among ' + e.left.toLocaleString('en') + ' undecided)';
   const learnt = l => {
@@ -151,7 +182,7 @@ function render({model, el}) {
     chipped();
     if (inside && items[cur]) focus(cur);
   };
-  const means = o => ({keep: 'Keep', delete: 'Delete', relabel: 'Relabel'})[o.action];
+  const means = o => ({keep: 'Keep', delete: 'Delete', relabel: info.labelling ? 'Label' : 'Relabel'})[o.action];
   const offered = m => {
     if (!marked || m.of !== marked.id) return;
     unoffer();
@@ -287,11 +318,11 @@ function render({model, el}) {
     const was = part.row.was, now = s.labels, same = was.join('|') === now.join('|');
     host.dataset.mark = kind;
     host.dataset.action = s.action;
-    part.flag.textContent = {keep: '✓ kept', delete: s.action === 'copy_of' ? '✕ copy' : '✕ deleted', relabel: '✎ relabelled'}[kind] || '';
-    part.label.replaceChildren(...(same ? [own('b', '', was.join(', ') || 'no label')] : [own('s', '', was.join(', ') || 'no label'), ' ', make('span', 'gc-to', '→'), ' ', own('b', 'gc-now', now.join(', ') || 'no label')]));
+    part.flag.textContent = {keep: '✓ kept', delete: s.action === 'copy_of' ? '✕ copy' : '✕ deleted', relabel: info.labelling && !now.length ? '✎ none of these' : '✎ ' + word('relabel')}[kind] || '';
+    part.label.replaceChildren(...(same || !was.length ? [own('b', same ? '' : 'gc-now', now.join(', ') || 'no label')] : [own('s', '', was.join(', ') || 'no label'), ' ', make('span', 'gc-to', '→'), ' ', own('b', 'gc-now', now.join(', ') || 'no label')]));
   };
 
-  const spoken = r => ['Poster ' + r.n, r.name, 'label ' + (r.state.labels.join(', ') || 'none'), r.pred && 'predicted ' + r.pred + ' ' + percent(r.prob), r.why, words[r.state.action] || 'undecided', r.state.frozen && 'test row, frozen'].filter(Boolean).join(', ');
+  const spoken = r => ['Poster ' + r.n, r.name, 'label ' + (r.state.labels.join(', ') || 'none'), r.pred && 'predicted ' + r.pred + ' ' + percent(r.prob), r.why, word(r.state.action) || 'undecided', r.state.frozen && 'test row, frozen'].filter(Boolean).join(', ');
 
   const card = row => {
     const node = make('div', 'gc-card', null, {role: 'group', 'data-id': row.id, 'data-file': row.file}), p = poster(row), acts = make('div', 'gc-acts');
@@ -299,7 +330,9 @@ function render({model, el}) {
     node.append(p.pic, p.text, acts);
     const off = row.state.frozen, disabled = off ? '' : null;
     const keep = button('gc-keep', 'Keep', 'Keep ' + row.name, () => mark(item, 'keep'), {disabled}), del = button('gc-delete', 'Delete', 'Delete ' + row.name, () => mark(item, 'delete'), {disabled});
-    acts.append(keep, del);
+    if (info.labelling && !row.was.length) del.classList.add('gc-wide'); // there is nothing to keep
+    else acts.append(keep);
+    acts.append(del);
     let select = null, boxes = [];
     if (info.multi) {
       const set = make('div', 'gc-boxes', null, {role: 'group', 'aria-label': 'Labels of ' + row.name});
@@ -313,8 +346,8 @@ function render({model, el}) {
       }
       acts.append(set);
     } else {
-      select = make('select', 'gc-select gc-relabel', null, {'aria-label': 'Relabel ' + row.name, disabled});
-      select.append(make('option', '', 'relabel …', {value: ''}), ...info.classes.map(c => own('option', '', c, {value: c})));
+      select = make('select', 'gc-select gc-relabel', null, {'aria-label': (info.labelling ? 'Label ' : 'Relabel ') + row.name, disabled});
+      select.append(make('option', '', info.labelling ? 'label …' : 'relabel …', {value: ''}), ...info.classes.map(c => own('option', '', c, {value: c})));
       select.addEventListener('change', () => { if (select.value) mark(item, 'relabel', select.value); node.focus(); });
       acts.append(select);
     }
@@ -387,13 +420,13 @@ function render({model, el}) {
       if (frozen(item.row)) return;
       tell(item.row, action, label ? {label} : {}, action === 'relabel' ? {labels: labels(label)} : action === 'keep' ? {labels: item.row.was} : {});
     }
-    repaint();
+    repaint([item]);
   };
   const toggle = (item, c) => {
     if (frozen(item.row)) return;
     const has = item.row.state.labels.includes(c);
     tell(item.row, has ? 'remove_label' : 'add_label', {label: c}, {labels: has ? item.row.state.labels.filter(o => o !== c) : [...item.row.state.labels, c]});
-    repaint();
+    repaint([item]);
   };
   const propose = item => {
     const f = item.row.fix;
@@ -405,14 +438,16 @@ function render({model, el}) {
     const [action, what] = propose(item) || [];
     if (!action) return say('There is no proposal for this poster.');
     if (action === 'add_label' || action === 'remove_label') { if (item.row.state.labels.includes(what) === (action === 'remove_label')) toggle(item, what); }
-    else if (action === 'copy_of') { if (!frozen(item.row)) { tell(item.row, 'copy_of', {other: what}); repaint(); } }
+    else if (action === 'copy_of') { if (!frozen(item.row)) { tell(item.row, 'copy_of', {other: what}); repaint([item]); } }
     else mark(item, action, what);
   };
-  const repaint = () => { for (const o of items) o.paint(); if (big.open) fill(); };
+  const repaint = some => { for (const o of some) o.paint(); if (big.open) fill(); };
 
   const told = m => {
-    for (const s of m.states || []) for (const p of parts()) if (p.row.id === s.id) p.row.state = s;
-    repaint();
+    const states = new Map((m.states || []).map(s => [s.id, s]));
+    const changed = items.filter(o => o.parts.some(p => states.has(p.row.id)));
+    for (const o of changed) for (const p of o.parts) p.row.state = states.get(p.row.id) || p.row.state;
+    repaint(changed);
     if (m.counts) tally(m.counts);
   };
 
@@ -473,6 +508,7 @@ function render({model, el}) {
     if ((tag === 'BUTTON' || tag === 'A') && (e.key === 'Enter' || e.key === ' ')) return;
     const k = e.key.toLowerCase(), here = item && (big.open || item.el.contains(e.target));
     const done = () => e.preventDefault();
+    if (dead) return;
     if (k === 'u') { done(); return back(e.shiftKey ? 'redo' : 'undo'); }
     if (k === 'b' && offer && !big.open) { done(); return markAll(); }
     if (k === 'o' && live && view === 'grid') { done(); return look(true); }
@@ -492,6 +528,7 @@ function render({model, el}) {
       if (act) { done(); mark(item, act); step(1); }
       return;
     }
+    if (k === 'k' && info.labelling && !item.row.was.length) { done(); return say('This poster has no label yet that could be kept. Give it one: by its number, or R.'); }
     if (k === 'k') { done(); mark(item, 'keep'); return step(1); }
     if (k === 'd' || k === 'delete') { done(); mark(item, 'delete'); return step(1); }
     if (k === 'a') { done(); accept(item); return step(1); }
@@ -507,6 +544,8 @@ function render({model, el}) {
 
   // ---- Python's answers
   const onMsg = (m, buffers) => {
+    heard += 1;
+    misses = 0;
     if (m.view_id === viewId) { clearTimeout(timer); if (note.classList.contains('gc-wait')) say(''); }
     if (m.tell === 'marked') {
       told(m);
@@ -538,11 +577,13 @@ function render({model, el}) {
     if (m.tell === 'pictures') pictures(m, buffers);
   };
   model.on('msg:custom', onMsg);
+  model.on('comm_live_update', parted); // what front ends tell when a kernel is restarted
   skeleton(12);
   ask({ask: 'open'});
   return () => {
     gone = true;
     model.off('msg:custom', onMsg);
+    model.off('comm_live_update', parted);
     window.removeEventListener('keydown', onKey, true);
     clearTimeout(timer);
     clearTimeout(poll);

@@ -23,33 +23,31 @@ from ..predictions import *
 from ..features.extract import *
 from ..features.probe import *
 from .decisions import *
+from .remaining import *
 from .live import *
 
 # %% ../../nbs/84_clean.label.ipynb #f6e591d9
+def _label_column(cat, several):
+    "The rows with the column that their labels go into"
+    if cat.multi and several is False: raise GenreError('The rows have several labels each: they stand in `labels`. Leave `several` out.')
+    if several and not cat.multi: return cat.df.drop(columns='label', errors='ignore').assign(labels=cat.df.get('label', ''))
+    return cat.df if {'label','labels'} & set(cat.df) else cat.df.assign(label='')
+
 class UnlabelledCatalog(Catalog):
-    "A catalog whose rows have one label or none, and the classes that they may be given"
+    "A catalog whose rows have their labels or none yet, and the classes that they may be given"
     def __init__(self,
-        df, # Rows; what has a `label` already keeps it
+        df, # Rows; what has a `label` (or `labels`) already keeps it
         classes, # All labels that may be given, two or more
         path='.', # Folder that the files are relative to
+        several=None, # Several labels a row? If None, only where the rows have a column `labels`
     ):
-        self.given = _check_classes(classes)
+        self.given = class_order(check_classes(classes, least=2))
         super().__init__(df, path)
-        if self.multi: raise GenreError('The rows have several labels each. Posters are labelled here with one label each.')
-        if 'label' not in self.df: self.df = self.assign(label='').df
-        if odd := sorted({*self.df['label']}-{*self.given, ''}):
+        self.df = self.new(_label_column(self, several)).df
+        if odd := sorted({o for t in self.targets for o in t}-{*self.given}):
             raise GenreError(f'The rows have the label {odd[0]!r}, which is none of the classes. Classes: {", ".join(self.given)}.')
     @property
     def classes(self): return list(self.given)
-
-def _check_classes(classes):
-    "The classes in order"
-    if isinstance(classes, str): raise GenreError(f"`classes` is a list of names, such as ['horror','romance'], and not {classes!r}.")
-    classes = list(classes)
-    if odd := [o for o in classes if not isinstance(o, str) or not o.strip() or '|' in o or o!=o.strip()]:
-        raise GenreError(f'A class is a text without blanks at its ends and without `|`, and not {odd[0]!r}.')
-    if len(set(classes))<2: raise GenreError(f'Posters are told apart by two classes or more, and not by {len(set(classes))}.')
-    return class_order(classes)
 
 # %% ../../nbs/84_clean.label.ipynb #1f4ef214
 def _from_files(files):
@@ -69,18 +67,22 @@ def _from_folder(folder):
 def unlabelled_catalog(
     files, # A folder, a csv with `file`, a `Catalog`, or a list of picture files
     classes, # All labels that may be given, two or more
+    several=None, # Several labels a row? If None, only where the rows have a column `labels`
 )->UnlabelledCatalog: # Without `split`: rows are split when they have labels
     "The rows that are to be labelled"
     if isinstance(files, Catalog): cat = files
     elif isinstance(files, (str,Path)) and Path(files).is_dir(): cat = _from_folder(Path(files))
     elif isinstance(files, (str,Path)) and Path(files).suffix.lower() in ('.csv','.parquet'): cat = read_catalog(files)
     else: cat = _from_files([files] if isinstance(files, (str,Path)) else files)
-    return UnlabelledCatalog(cat.df.drop(columns='split', errors='ignore'), classes, cat.path)
+    return UnlabelledCatalog(cat.df.drop(columns='split', errors='ignore'), classes, cat.path, several)
 
 # %% ../../nbs/84_clean.label.ipynb #1ebc87c4
 class LabelIssues(LiveIssues):
     "Which posters to label next, and what a linear probe on the labels so far says of each"
     C_now,chosen_at = None,0 # the inverse strength of the regularisation, and the marks that it was chosen for
+    unknown = () # labels that have too few marks to be learned
+    least_sure = .7 # of rows that are offered as alike: there is no label yet that could contradict
+    labelling,audit_why = True, 'drawn at random: kinds of posters of which the probe may be wrongly sure'
     def __repr__(self):
         return f'LabelIssues({len(self.ids)} rows, {len(self.order())} to be labelled, {self.model or "nothing learned yet"})'
 
@@ -92,11 +94,17 @@ def _typical(Z, k, seed):
     sizes = np.bincount(km.labels_, minlength=k)
     return [min(np.flatnonzero(km.labels_==c), key=lambda i: dist[i]) for c in np.argsort(-sizes, kind='stable') if sizes[c]]
 
-def _unsure(probs):
-    "Row numbers, the smallest margin first, the likeliest classes in turn"
-    two = np.sort(probs, 1)[:,-2:]
-    df = pd.DataFrame(dict(margin=two[:,1]-two[:,0], said=probs.argmax(1)))
-    return np.lexsort((df['margin'], df.groupby('said')['margin'].rank(method='first')))
+# %% ../../nbs/84_clean.label.ipynb #af203985
+def _sureness(probs, multi):
+    "How sure the probe is of each row, and the class that is in question"
+    if not multi: return np.diff(np.sort(probs, 1)[:,-2:])[:,0], probs.argmax(1)
+    each = np.abs(2*probs-1) # 0 where it is as much yes as no
+    return each.min(1), each.argmin(1)
+
+def _unsure(probs, multi=False):
+    "Row numbers, the least sure first, the classes in turn"
+    sure,of = _sureness(probs, multi)
+    return np.lexsort((sure, pd.Series(sure).groupby(of).rank(method='first')))
 
 # %% ../../nbs/84_clean.label.ipynb #8e3799af
 label_Cs = 1, 3, 10, 30, 100, 300 # for rows whose squared length is 1 on average, whatever the features are
@@ -109,18 +117,24 @@ def _prepare(self:LabelIssues):
     self.folds = self.Z = Z/max(np.sqrt((Z**2).sum(1).mean()), 1e-9)
     self.V = self.Z/np.maximum(np.linalg.norm(self.Z, axis=1, keepdims=True), 1e-12)
 
+def _says(probe, Z):
+    "Probabilities; a label that all rows or none have had was not learned"
+    probs,m = probe.predict_proba(Z), probe.Y.mean(0)
+    return np.where((m>0) & (m<1), probs, .5) if probe.multi else probs
+
 @patch
 def _probe(self:LabelIssues, rows, Y):
     "Probabilities of all rows; of those that were learned from, out of fold"
-    cat = self.cat[rows].assign(label=[self.vocab[i] for i in Y.argmax(1)])
+    labels = ['|'.join(v for v,o in zip(self.vocab, y) if o) for y in Y]
+    cat,multi = self.cat[rows].assign(**{self.cat.label_column: labels}), self.cat.multi
     films,Z = cat.add_groups().df['group'].nunique(),self.Z
     fold = cat.folds(min(5, films), self.seed) if films>1 else np.zeros(len(rows))
     if self.C_now is None or len(rows)>=1.5*self.chosen_at:
-        chosen = LinearProbe(list(label_Cs), scale=False).fit(Z[rows], Y, folds=fold if films>1 else None)
+        chosen = LinearProbe(list(label_Cs), multi, scale=False).fit(Z[rows], Y, folds=fold if films>1 else None)
         self.C_now,self.chosen_at = chosen.best_C, len(rows)
-    solved = lambda m: LinearProbe(self.C_now, scale=False).fit(Z[rows[m]], Y[m])
-    probs = solved(fold>=0).predict_proba(Z)
-    for i in np.unique(fold) if films>1 else (): probs[rows[fold==i]] = solved(fold!=i).predict_proba(Z[rows[fold==i]])
+    solved = lambda m: LinearProbe(self.C_now, multi, scale=False).fit(Z[rows[m]], Y[m])
+    probs = _says(solved(fold>=0), Z)
+    for i in np.unique(fold) if films>1 else (): probs[rows[fold==i]] = _says(solved(fold!=i), Z[rows[fold==i]])
     return probs
 
 # %% ../../nbs/84_clean.label.ipynb #f8ca517e
@@ -128,27 +142,58 @@ def _ranking(live, probs, rows, known):
     "The rows to label, the most useful first, as gains"
     gain = np.full(len(probs), -np.inf)
     if not len(rows): return gain
-    first = _unsure(probs[rows]) if known else _typical(live.Z[rows][:,:50], min(len(rows), 8*probs.shape[1]), live.seed)
+    if known.any(): first = _unsure(probs[rows][:,known], live.cat.multi)
+    else: first = _typical(live.Z[rows][:,:50], min(len(rows), 8*len(known)), live.seed)
     gain[rows] = -len(rows)
     gain[rows[np.asarray(first)]] = -np.arange(len(first), dtype=float)
     return gain
+
+def _best(probs, multi, vocab):
+    "What each row should probably be, and the probability of that, of several labels that of the least sure one"
+    if not multi: return [vocab[i] for i in probs.argmax(1)], probs.max(1)
+    said = (probs>=.5) | (np.arange(len(vocab))==probs.argmax(1)[:,None]) & (probs.max(1)<.5)[:,None]
+    return ['|'.join(v for v,o in zip(vocab, row) if o) for row in said], np.where(said, probs, 1-probs).min(1)
+
+# %% ../../nbs/84_clean.label.ipynb #09ff7698
+@patch
+def _taught(self:LabelIssues, now):
+    "The rows that are learned from, their labels, and which labels can be learned"
+    bare,multi = np.array([l=='' for l in now.labels]), self.cat.multi
+    rows = np.flatnonzero(~now.dropped & (now.marked & (multi | ~bare) | ~now.decided & ~bare)) # of several labels a person may give none
+    sets = [set(now.labels[i].split('|')) if multi else {now.labels[i]} for i in rows]
+    Y = np.array([[v in o for v in self.vocab] for o in sets], bool).reshape(len(rows), len(self.vocab))
+    known = (Y.sum(0)>1) & ((~Y).sum(0)>1) if multi else np.full(Y.shape[1], Y.any(0).sum()>1)
+    self.unknown = [v for v,k in zip(self.vocab, known) if not k]
+    return rows, Y, known
 
 @patch
 def _learn(self:LabelIssues, now):
     "Learn from people's marks, and say what follows"
     self._prepare()
-    vocab,n = list(self.vocab), len(self.ids)
-    taught = ~now.dropped & (now.marked | ~now.decided)
-    Y = np.array([[t and l==v for v in vocab] for l,t in zip(now.labels, taught)], bool).reshape(n, len(vocab))
-    rows,known = np.flatnonzero(Y.any(1)), Y.any(0).sum()>1
-    probs = self._probe(rows, Y[rows]) if known else np.full(Y.shape, 1/len(vocab))
+    vocab,multi,(rows,Y,known) = list(self.vocab), self.cat.multi, self._taught(now)
+    probs = np.full((len(self.ids), len(vocab)), .5 if multi else 1/len(vocab))
+    if known.any(): probs = np.where(known, self._probe(rows, Y), probs)
     todo = np.flatnonzero(~now.decided & np.array([l=='' for l in self.raw]))
     order,drawn = mixed_order(_ranking(self, probs, todo, known), todo, self.audit, [self.seed, int(now.decided.sum())])
     kinds = (self.said.kinds if self.said else {}) | {self.ids[i]:'audit' if m else 'doubt' for i,m in zip(order, drawn)}
-    self.number,said = self.number+1, [vocab[i] for i in probs.argmax(1)] if known else ['']*n
-    none = np.full(n, -np.inf) # there are no labels to doubt
-    return Opinions(model=f'probe-{self.number}-{self._digest(now)}', probs=probs, labels=now.labels, suggested=said, prob=probs.max(1),
+    self.number,(said,prob) = self.number+1, _best(probs, multi, vocab)
+    if not known.any(): said = ['']*len(said)
+    none = np.full(len(said), -np.inf) # there are no labels to doubt
+    return Opinions(model=f'probe-{self.number}-{self._digest(now)}', probs=probs, labels=now.labels, suggested=said, prob=prob,
         doubt=none, logits=none, order=[self.ids[i] for i in order], kinds=kinds)
+
+# %% ../../nbs/84_clean.label.ipynb #b7c3e29b
+@patch
+def opinion(self:LabelIssues,
+    id, # Of a row
+)->dict: # As of every `LiveIssues`, and `why`: the labels that are in question
+    "What is said of a row"
+    res,o = LiveIssues.opinion(self, id), self.said
+    if not self.cat.multi or o is None or not res['suggested']: return res
+    p = o.probs[self.at[id]]
+    asked = [i for i in np.argsort(np.abs(p-.5), kind='stable') if .1<p[i]<.9][:3]
+    names = ', '.join(f'{self.vocab[i]} ({p[i]:.0%})' for i in asked if self.vocab[i] not in self.unknown)
+    return res | dict(why=f'is it {names}?' if names else '')
 
 # %% ../../nbs/84_clean.label.ipynb #83a89b3c
 @patch(as_prop=True)
@@ -158,6 +203,8 @@ def progress(self:LabelIssues)->str:
     done = f'{len(self.ids)-len(left)} of {len(self.ids)} posters are decided.'
     if not left: return f'{done} None is left.'
     if o is None or not any(o.suggested): return f'{done} Mark a few of two classes or more, then the probe learns from them.'
+    lacks = ', '.join(self.unknown)
+    if lacks: return f'{done} The probe knows too little of {lacks}: it learns a label when two marks have it and two have not.'
     sure = sum(o.prob[self.at[i]]>=.9 for i in left)
     return f'{done} Of the other {len(left)}, the probe is at least 90 % sure of {sure}: propose(.9) shows them.'
 
@@ -177,9 +224,9 @@ class PosterLabeler:
 @patch
 def mark(self:PosterLabeler,
     id, # Of a row
-    label, # One of the classes
+    label, # One of the classes; of several labels a list of them, which may be empty
 )->dict: # The decision
-    "Give a row a label"
+    "Give a row its label or labels"
     return self.session.decide([dict(id=id, action='relabel', after=label)], model=self.live.model)[0]
 
 @patch
@@ -191,11 +238,16 @@ def delete(self:PosterLabeler, id, why='')->dict:
 @patch
 def ask(self:PosterLabeler,
     n=12, # How many
+    label=None, # Those of which it is least sure whether they have this label; of all labels in turn if None
 )->list: # Ids
     "The rows to look at next; the probe learns again where enough was marked since it did"
-    if self.live.start(): self.live.wait()
-    if self.live.error: raise GenreError(self.live.error)
-    return self.live.order()[:n]
+    live = self.live
+    if label is not None and label not in live.vocab: raise GenreError(f'There is no label {label!r}. Labels: {", ".join(live.vocab)}.')
+    if live.start(): live.wait()
+    if live.error: raise GenreError(live.error)
+    ids,o = live.order(), live.said
+    if label is None: return ids[:n]
+    return sorted(ids, key=lambda id: abs(o.probs[live.at[id]][live.vocab.index(label)]-.5))[:n]
 
 @patch
 def undo(self:PosterLabeler): # The decision that was undone, the last of a batch, or None
@@ -209,7 +261,8 @@ def counts(self:PosterLabeler)->dict: # Rows by `person`, by `model`, `deleted`,
     done = self.session.decided.values()
     gone = [d for d in done if d['action'] in ('delete','copy_of')]
     model = sum(not by_person(d) for d in done if d not in gone)
-    bare = self.session.cat.ok.where(label='').df['id']
+    ok = self.session.cat.ok
+    bare = ok.where(**{ok.label_column: ''}).df['id']
     return dict(person=len(done)-len(gone)-model, model=model, deleted=len(gone), left=int((~bare.isin(self.session.decided)).sum()))
 
 @patch
@@ -223,7 +276,7 @@ class LabelProposal:
     "Labels that a probe is sure of, to be accepted as one batch"
     def __init__(self,
         session:CleaningSession, # Whose journal they go into
-        df:pd.DataFrame, # `id,file,label,prob`, the least sure first
+        df:pd.DataFrame, # `id,file,prob` and `label` (or `labels`), the least sure first
         model:str, # The name of the probe
         sure:float, # The probability that was asked for
         right:int, # Marks that the probe was as sure of, and right about
@@ -234,12 +287,15 @@ class LabelProposal:
 # %% ../../nbs/84_clean.label.ipynb #783baa32
 @patch
 def __str__(self:LabelProposal):
-    per = ', '.join(f'{n} {l}' for l,n in self.df['label'].value_counts(sort=False).sort_index().items())
+    multi = self.session.cat.multi
+    each = self.df['labels'].str.split('|').explode() if multi else self.df['label']
+    per = ', '.join(f'{n} {l}' for l,n in each.value_counts(sort=False).sort_index().items())
     low,high = wilson_interval(self.right, self.tried)
     seen = (f'Of the {self.tried} marks that it was as sure of, without having learned from them, it was right about {self.right} '
         f'(95 % interval {low:.0%} to {high:.0%}).') if self.tried else 'None of the marks tells how often it is right where it is so sure.'
     more = ' That is too few to rely on: mark more first.' if self.tried<10 else ''
-    return f'{self.model} is at least {self.sure:.0%} sure of {len(self)} posters{f" ({per})" if per else ""}. {seen}{more}'
+    what = 'every label of ' if multi else ''
+    return f'{self.model} is at least {self.sure:.0%} sure of {what}{len(self)} posters{f" ({per})" if per else ""}. {seen}{more}'
 
 @patch
 def __repr__(self:LabelProposal): return str(self)
@@ -255,24 +311,27 @@ def propose(self:PosterLabeler,
     "The labels that the probe is sure of, for rows that nobody has decided on; nothing is changed by this"
     if isinstance(sure, bool) or not isinstance(sure, (int,float)) or not .5<=sure<=1:
         raise GenreError(f'`sure` is a probability from .5 to 1, and not {sure!r}.')
-    live = self.live
+    live,col = self.live, self.session.cat.label_column
     live.update()
     o = live.said # another thread may put another one there
-    said,prob = np.array(o.suggested), o.prob
+    said,prob = np.array(o.suggested), np.where((o.probs>=.5).any(1), o.prob, 0) # who is sure of no label proposes none
     if not said[0]: raise GenreError('The probe has learned nothing yet. Mark a few posters of two classes or more.')
+    if live.unknown:
+        raise GenreError(f'The probe knows too little of {", ".join(live.unknown)}: a label needs two marks that have it and two that have '
+            'not. Mark such posters, or begin without these classes.')
     todo,now = set(live.order()), labels_now(self.session, live.cat)
     rows = np.array([i for i in np.argsort(prob, kind='stable') if prob[i]>=sure and live.ids[i] in todo], int)
-    df = live.cat.df.iloc[rows][['id','file']].assign(label=said[rows], prob=np.round(prob[rows], 4)).reset_index(drop=True)
+    df = live.cat.df.iloc[rows][['id','file']].assign(**{col: said[rows]}, prob=np.round(prob[rows], 4)).reset_index(drop=True)
     tried = now.marked & (prob>=sure) # what was deleted by a person has no right label
-    right = tried & ~now.dropped & (said==np.array(now.labels))
+    right = tried & ~now.dropped & np.array([{*a.split('|')}=={*b.split('|')} for a,b in zip(said, now.labels)])
     return LabelProposal(self.session, df, o.model, sure, int(right.sum()), int(tried.sum()))
 
 @patch
 def accept(self:LabelProposal)->list: # The decisions as they were written
     "Write the labels into the journal as one batch of the model, which one `undo` takes back, without rows decided on in the meantime"
-    rest = self.df[~self.df['id'].isin(self.session.refresh().decided)]
-    made = lambda r: dict(id=r.id, action='relabel', after=r.label, before='', who=f'model {self.model}', why=f'{r.label} {r.prob:.2f}')
-    return self.session.decide_many([made(r) for r in rest.itertuples()], model=self.model)
+    rest,col = self.df[~self.df['id'].isin(self.session.refresh().decided)], self.session.cat.label_column
+    made = lambda id, l, p: dict(id=id, action='relabel', after=l, before='', who=f'model {self.model}', why=f'{l} {p:.2f}')
+    return self.session.decide_many([made(*o) for o in zip(rest['id'], rest[col], rest['prob'])], model=self.model)
 
 # %% ../../nbs/84_clean.label.ipynb #abd0bdfa
 @patch
@@ -280,7 +339,11 @@ def catalog(self:PosterLabeler)->Catalog: # Its rows with status `ok` have label
     "The rows with the labels that they have now"
     cat = self.session.refresh().apply()
     cat = Catalog(cat.df.assign(reason=cat.df['reason'].str.replace('relabelled from : ', 'labelled: ', regex=False)), cat.path)
-    return cat.drop_rows((cat.df['label']=='') & (cat.df['status']=='ok'), 'no label: nobody has decided, and no model was sure enough')
+    bare,said = (cat.df[cat.label_column]=='') & (cat.df['status']=='ok'), cat.df['id'].isin(self.session.decided)
+    cat = cat.drop_rows(bare & said, 'none of the classes')
+    by = {o: d['who'] for o,d in self.session.decided.items()}
+    return cat.assign(labelled_by=[by.get(o, '') for o in cat.df['id']]).drop_rows(bare & ~said,
+        'no label: nobody has decided, and no model was sure enough')
 
 @patch
 def save(self:PosterLabeler)->Path: # The csv file
@@ -304,10 +367,11 @@ def label_posters(
     path, # Csv file for the labelled catalog
     journal=None, # File of the decisions; beside `path`, with the ending .jsonl, if None
     feats:Features=None, # Of the rows, from `extract_features`; made if None
+    several=None, # Several labels a row? If None, only where the rows have a column `labels`
     **kw # For `LabelIssues`
 )->PosterLabeler:
     "Label posters by a few clicks a class and a probe that learns from them"
-    cat,path = unlabelled_catalog(files, classes), Path(path)
+    cat,path = unlabelled_catalog(files, classes, several), Path(path)
     if path.suffix.lower()!='.csv': raise GenreError(f'{path} is no name of a table. Give one that ends with .csv for the catalog.')
     feats = extract_features(cat.ok) if feats is None else feats
     return PosterLabeler(_readable(cat, feats), feats, path, journal or path.with_suffix('.jsonl'), **kw)

@@ -203,8 +203,6 @@ def _ranked(self:ImageCleaner, found):
     return sorted(found, key=lambda i: rank.get(self.ids[i], len(rank))) if rank else found
 
 # %% ../../nbs/82_clean.widget.ipynb #bc3a4662
-_audit = 'audit: drawn at random, to tell how many errors are left'
-
 @patch
 def _opinion(self:ImageCleaner, r, told):
     "`told` of an undecided row with what the probes say of it"
@@ -213,7 +211,7 @@ def _opinion(self:ImageCleaner, r, told):
     self.models.add(o['model'])
     fix = dict(action='relabel', label=o['suggested'], other='', name='')
     if (told['fix'] or fix)['action'] in ('relabel','look'): told['fix'] = fix if o['suggested'] not in ('', o['label']) else None
-    why = '; '.join(filter(None, [told['why'], _audit if audit else '']))
+    why = '; '.join(filter(None, [told['why'], o.get('why'), self.live.audit_why if audit else '']))
     return told | dict(pred=o['suggested'], prob=_num(o['prob']), prob_label=None, loss=None, why=why, model=o['model'])
 
 # %% ../../nbs/82_clean.widget.ipynb #e32a0583
@@ -260,7 +258,7 @@ def choose(self:ImageCleaner,
 def _ask_open(self:ImageCleaner, m):
     sess,df = self.session, self.rows
     some = dict(splits=sorted(set(df['split'])-{''}), reasons=sorted({k for o in _kinds(df['why']) for k in o}), pairs=len(self.pairs))
-    some['live'] = self._live_news()
+    some |= dict(live=self._live_news(), labelling=getattr(self.live, 'labelling', False)) # words for rows that have no label yet
     return dict(tell='open', classes=sess.classes, multi=sess.cat.multi, total=len(df), suggested=int((df['action']!='').sum()), **some,
         journal=str(sess.journal), counts=self._counts(), where=self.last)
 
@@ -361,7 +359,9 @@ def _ask_mark_all(self:ImageCleaner, m):
     self._check_free([m['of'], *ids])
     made = self.live.same_mark(m['of'], ids)
     self.session.decide_many([d | dict(model=self._model(m) or d['model']) for d in made])
-    return self._told(ids, f'{len(ids)} posters at once: {made[0]["action"] if made else "nothing"}. U takes it back.')
+    labels = {d.get('after', '') for d in made}
+    what = f'{made[0]["action"]} {labels.pop() if len(labels)==1 else ""}'.strip() if made else 'nothing'
+    return self._told(ids, f'{len(ids)} posters at once: {what}. U takes it back.')
 
 # %% ../../nbs/82_clean.widget.ipynb #919e5241
 @patch

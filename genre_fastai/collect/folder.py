@@ -51,15 +51,15 @@ class ImageFolder:
         store_attr()
         wanted = any(convert.get(o) for o in ('max_side','rgb','first_frame'))
         self.convert = {k:v for k,v in convert.items() if v} if wanted else {}
-        self.dest,self.count = Path(dest), itertools.count()
+        self.dest,self.partial,self.count = Path(dest), Path(dest)/'.partial', itertools.count()
 
     def __enter__(self):
         self.__exit__() # what a killed run had half written
         with writing(self.dest):
-            for o in ('images','.partial'): (self.dest/o).mkdir(parents=True, exist_ok=True)
+            for o in (self.dest/'images', self.partial): o.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(self, *args): shutil.rmtree(self.dest/'.partial', ignore_errors=True)
+    def __exit__(self, *args): shutil.rmtree(self.partial, ignore_errors=True)
 
 # %% ../../nbs/36_collect.folder.ipynb #ad2cb449
 @patch
@@ -92,7 +92,7 @@ def _decode(self:ImageFolder, im, data):
 
 @patch
 def _write(self:ImageFolder, path, data):
-    tmp = f'{self.dest}/.partial/{next(self.count)}' # unlike `atomic_write`, two threads may be storing the same picture
+    tmp = f'{self.partial}/{next(self.count)}' # unlike `atomic_write`, two threads may be storing the same picture
     fd = os.open(tmp, os.O_WRONLY|os.O_CREAT|os.O_TRUNC|getattr(os, 'O_BINARY', 0), 0o666)
     try:
         while data: data = data[os.write(fd, data):]

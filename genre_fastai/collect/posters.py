@@ -172,7 +172,7 @@ def _check_call(n, conflicts, dest, kw):
     if odd := sorted(set(kw)-known):
         raise GenreError(f'There is no argument {odd[0]!r}. For the download there are {", ".join(sorted(known))}.')
     if Path(dest).exists() and not Path(dest).is_dir(): raise GenreError(f'{dest} is a file. Give a folder for the posters.')
-    Downloader(dest, **{k: v for k,v in kw.items() if k not in ('retry_failed', 'progress')})
+    Downloader(dest, **{k: v for k,v in kw.items() if k not in ('retry_failed', 'progress', 'engine')})
 
 def _word(path): return shlex.quote(str(path)) if os.name!='nt' else f'"{path}"' if ' ' in str(path) else str(path)
 

@@ -47,13 +47,14 @@ def catalog(
     card:path_option('Write the data card too (.html, .txt or .md)', check=_check_card, kind=Optional[str])=None,
     cache_pixels:PixelsOption=False,
     keep_films:option(Optional[str], 'Films whose poster could not be had take part if they have such a text: a column, as overview')=None,
+    engine:EngineOption='local',
 ):
     "Verify, remove duplicates, split by film. The data set that training and evaluation read."
     from genre_fastai.catalog.build import build_catalog
     _shares(valid, test)
     not_over(out, source)
     cat = build_catalog(source, path, _policy(policy), contradictions, valid, test, seed, resplit, label_form=label_form,
-        cache_pixels=cache_pixels or None, keep_films=keep_films)
+        cache_pixels=cache_pixels or None, keep_films=keep_films, engine=engine)
     cat.save(out)
     if card: cat.card(title=source.resolve().name).save(card)
     print(f'{cat.card()}\n{len(cat.ok)} of {len(cat)} rows take part; catalog in {out}' + (f'\ndata card in {card}' if card else ''))

@@ -107,7 +107,7 @@ def download(
     retry_failed:_Retry=False, allow_private:PrivateOption=False, max_side:_MaxSide=None, min_pixels:_MinPixels=0, rgb:_Rgb=False,
     per_host:_PerHost=64,
     stream:option(bool, 'One list of any length in constant memory: a text file, or a csv with a column url', '--stream')=False,
-    timeout:_Timeout=30, cache_pixels:PixelsOption=False,
+    timeout:_Timeout=30, cache_pixels:PixelsOption=False, engine:EngineOption='local',
 ):
     "Download and check images. Goes on where an earlier run was stopped."
     from genre_fastai.collect.download import download_posters, download_report
@@ -115,7 +115,7 @@ def download(
     if stream and len(lists)!=1:
         raise GenreError(f'--stream takes one list, not {len(lists)}. Join them first with `genre-fastai urls merge`.')
     kw = dict(retry_failed=retry_failed, allow_private=allow_private, max_side=max_side, min_pixels=min_pixels, rgb=rgb,
-        per_host=per_host, timeout=timeout, cache_pixels=cache_pixels or None)
+        per_host=per_host, timeout=timeout, cache_pixels=cache_pixels or None, engine=engine)
     if stream: print(download_posters(lists[0], dest, as_catalog=False, **kw))
     else: print(download_report(download_posters(merge_urls(*lists), dest, **kw)))
 
@@ -137,10 +137,10 @@ def collect(
     conflicts:_Conflicts='keep', refresh:option(bool, 'Search again where there is a list already', '--refresh')=False,
     retry_failed:_Retry=False, allow_private:PrivateOption=False, max_side:_MaxSide=None, min_pixels:_MinPixels=0, rgb:_Rgb=False,
     per_host:_PerHost=64,
-    timeout:_Timeout=30, cache_pixels:PixelsOption=False,
+    timeout:_Timeout=30, cache_pixels:PixelsOption=False, engine:EngineOption='local',
 ):
     "From words to a folder: search, join, download. Run again, it goes on."
     from genre_fastai.collect.posters import collect_posters, search_sources
     kw = dict(retry_failed=retry_failed, allow_private=allow_private, max_side=max_side, min_pixels=min_pixels, rgb=rgb,
-        per_host=per_host, timeout=timeout, cache_pixels=cache_pixels or None)
+        per_host=per_host, timeout=timeout, cache_pixels=cache_pixels or None, engine=engine)
     collect_posters(_queries(classes, search_sources[source][1]), dest, n, source, conflicts, refresh, **kw)

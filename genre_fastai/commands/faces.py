@@ -26,10 +26,12 @@ def serve(
     max_mb:number_option('Megabytes of a picture', min=.01, max=1000)=10,
     per_minute:option(int, 'Pictures a minute for each client', min=1, max=1_000_000)=60,
     allow_private:option(bool, 'Fetch from addresses in private networks too', '--allow-private')=False,
+    allowed_hosts:option(str, 'Names that it answers to beside localhost, with commas: that of a proxy before it; * for any')='',
 ):
     "Serve a model: a page to drop posters on, and a JSON endpoint. It needs the extra web."
     with large_import(): from genre_fastai.deploy.serve import serve
-    serve(model, host, port, neighbors, max_mb=max_mb, per_minute=per_minute, allow_private=allow_private)
+    serve(model, host, port, neighbors, max_mb=max_mb, per_minute=per_minute, allow_private=allow_private,
+        allowed_hosts=[o.strip() for o in allowed_hosts.split(',') if o.strip()])
 
 @command()
 def space(

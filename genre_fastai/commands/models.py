@@ -45,8 +45,7 @@ def evaluate(
     as_json:option(bool, 'Print one JSON object', '--json')=False,
 ):
     "Evaluate a model on a split, or compare several. Scores have intervals, and stand beside baselines."
-    from genre_fastai.catalog.core import read_catalog
-    whole = read_catalog(csv, path)
+    whole = judged_catalog(csv, path)
     rows = rows_of_split(whole, csv, split)
     if model[1:]: _compare(model, rows, split, as_json)
     else:
@@ -76,8 +75,7 @@ def interpret(
     split:option(str, 'Which rows: train, valid, test, or all', callback=split_meant)='test',
 ):
     "Write a page about a model's answers. It has scores, confusions or thresholds, and top losses."
-    from genre_fastai.catalog.core import read_catalog
-    cat = rows_of_split(read_catalog(csv, path), csv, split)
+    cat = rows_of_split(judged_catalog(csv, path), csv, split)
     with large_import():
         from genre_fastai.deploy.open import open_predictor
         from genre_fastai.interpret.report import interpretation_report

@@ -109,10 +109,12 @@ def predict(
         kind=Optional[float], min=0, max=1)=None,
     precision:one_of('fp32 auto bf16', "'auto' computes in bfloat16 where the device gains by it")='fp32',
     resume:option(bool, 'Go on with what --csv or --json has from a run that was stopped', '--resume')=False,
-    path:PathOption=None, allow_private:PrivateOption=False,
+    path:PathOption=None, allow_private:PrivateOption=False, engine:EngineOption='local',
 ):
     "Predict image files, or films from poster and text."
     texts,files = film_texts(overview, title, text), picture_files(files or [])
+    if tables := [o for o in files if isinstance(o, Path) and o.suffix.lower() in ('.csv','.tsv','.parquet') and o.is_file()]:
+        raise GenreError(f'{tables[0]} is a table, and PICTURE is a picture. Give a table of films by --films {tables[0]}.')
     if films and (files or texts): raise GenreError('--films is a table of films. Give it alone, without PICTURE and texts.')
     if not (films or files or any(o.strip() for o in texts.values())):
         raise GenreError('There is nothing to predict. Give PICTURE, a text such as --overview "...", or a table by --films.')
@@ -126,7 +128,7 @@ def predict(
     if thresh is not None and not predictor.config['multi']:
         raise GenreError(f'--thresh is for several labels a film, and {model} gives one.')
     kw = dict(texts=texts or None, path=path or films and films.parent, thresh=thresh, allow_private=allow_private,
-        progress=sys.stdout.isatty())
+        progress=sys.stdout.isatty(), engine=engine)
     if films: source = _films_table(films)
     else:
         _check_asked(predictor, model, files, texts)
@@ -157,6 +159,7 @@ def neighbors(
     index:path_option('File of the index; beside the catalog if not given', check=check_out, kind=Optional[str])=None,
     same_film:option(bool, 'Also other posters of the same film, and copies', '--same-film')=False,
     arch:ArchOption='tf_efficientnet_lite0', weights:WeightsOption='auto', path:PathOption=None,
+    engine:EngineOption='local',
 ):
     "Show the posters of a catalog that are most like one. The first call makes an index, the next ones are quick."
     from genre_fastai.catalog.core import read_catalog
@@ -167,7 +170,7 @@ def neighbors(
     if out and isinstance(poster, Path): not_over(out, poster)
     cat.ok.check_files()
     with large_import(): from genre_fastai.features.neighbors import catalog_index
-    res = catalog_index(cat, index, arch=arch, weights=or_none(weights)).neighbors(poster, k, same_film)
+    res = catalog_index(cat, index, engine, arch=arch, weights=or_none(weights)).neighbors(poster, k, same_film)
     if not len(res): raise GenreError(f'All posters of {csv} are of this film, or copies of it. Give --same-film to see them.')
     print(text_table(res.df, index=False))
     if out: print(f'pictures in {res.save(out)}')

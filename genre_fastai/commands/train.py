@@ -8,10 +8,11 @@ Docs: https://genre-fastai.github.io/genre_fastai/commands.train.html.md"""
 __all__ = []
 
 # %% ../../nbs/95_commands.train.ipynb #c3695e23
-import math, os, re, shlex
+import contextlib, math, os, re, shlex
 from functools import partial
+from pathlib import Path
 from typing import Optional
-from ..core import GenreError, large_import
+from ..core import GenreError, atomic_write, large_import
 from .base import *
 from .scores import *
 from ..options import *
@@ -97,7 +98,9 @@ def _ready(csv, path, seed, cache_pixels, texts, keep_best, loss, thresholds):
 def _keep_catalog(cat, out):
     "Save a catalog that was built beside its model"
     cat.save(out/'catalog.csv')
-    print(f'catalog in {out/"catalog.csv"}; other commands need --path {shlex.quote(str(cat.path))} with it')
+    with contextlib.suppress(ValueError), atomic_write(out/'catalog.folder') as f: # on Windows another drive has no relative path
+        f.write(Path(os.path.relpath(cat.path, out)).as_posix())
+    print(f'catalog in {out/"catalog.csv"}; outside of `evaluate` and `interpret` it needs --path {shlex.quote(str(cat.path))}')
 
 # %% ../../nbs/95_commands.train.ipynb #495f4924
 @command('If an epoch was finished, the same command with --resume goes on from it; else run it again.')

@@ -139,7 +139,7 @@ def ablation_table(
     out='results', # Folder with `ablation.csv`
 )->pd.DataFrame: # recipe, changed, against, data, first, accuracy, difference, low, high, runs
     "What each part is worth on each set, and over the rows of all: negative where the change costs"
-    df,rows = measured(out, 'ablation', 'python benchmarks/ablation.py --posters FOLDER').df, []
+    df,rows = measured(out, 'ablation', 'genre-fastai benchmark --posters FOLDER --only ablation').df, []
     for name in [*ablations, 'no TTA', 'TTA']:
         recipe,other = _against(name)
         had = [(d,g) for d,g in df.groupby('data', sort=False) if other and {name,other}<=set(g['name'])]

@@ -181,7 +181,8 @@ def genres_table(
     several=True, # `multilabel.csv`, or `features.csv`?
 )->pd.DataFrame: # A row an entry and data set: means over the seeds, half the interval of the main figure, median CPU seconds
     "What was measured, beside what the best answer gets that knows nothing of the posters"
-    df = measured(out, 'multilabel' if several else 'features', 'python benchmarks/genres.py').df
+    name,table = ('multilabel','genres') if several else ('features','bodies')
+    df = measured(out, name, f'genre-fastai benchmark --posters FOLDER --only {table}').df
     main = 'auc' if several else 'accuracy'
     cols = [c for c in (_told if several else ['accuracy','accuracy_clean','macro_f1']) if c in df]
     rows = []

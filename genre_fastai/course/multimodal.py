@@ -127,7 +127,7 @@ def multimodal_table(
     out='results', # Folder with the csv
 )->pd.DataFrame: # A row an entry: means over the seeds, half the interval of the macro AUC, median CPU seconds
     "What was measured, beside what knowing nothing gets"
-    df = measured(out, 'multimodal', 'python benchmarks/multimodal.py').df
+    df = measured(out, 'multimodal', 'genre-fastai benchmark --posters FOLDER --only multimodal').df
     rows = [dict(entry='no look at the film', **{c: round(df[f'{c}_baseline'].mean(), 4) for c in _told if f'{c}_baseline' in df})]
     for e,g in df.groupby('entry', sort=False):
         half = round(mean_interval(g['auc'], int(g['n_test'].iloc[0])), 4)

@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/deploy.batch.html.md"""
 __all__ = ['is_address', 'named_pictures', 'fetch_pictures', 'StreamReport', 'predict_stream']
 
 # %% ../../nbs/86_deploy.batch.ipynb #2895239e
-import csv, io, json, os, re, sys, tempfile, warnings
+import collections, csv, io, itertools, json, os, re, sys, tempfile, warnings
 from collections import namedtuple
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -18,6 +18,7 @@ from fastcore.foundation import L
 from fastcore.imports import IN_NOTEBOOK
 from PIL import Image
 from ..core import *
+from ..engines import check_engine, ray_map
 from ..parallel import ahead
 from .films import as_columns, asked_thresh, cpu_rows, most_pixels, prediction_columns, read_posters
 
@@ -165,6 +166,26 @@ def _answers(predictor, films, bs, allow_private):
         texts = {k:[part[i].texts[k] for i in good] for k in predictor.modalities if k!='poster'}
         if good: probs[good] = predictor.batch_probs(pixels, posters, texts)
         yield part, probs, {i:' '.join(why.split()) for i,why in bad.items()}
+
+# %% ../../nbs/86_deploy.batch.ipynb #d04a7a37
+def _far_film(film):
+    "A film whose file every worker finds"
+    if is_address(film.src):
+        raise GenreError(f'{_redacted(film.src)} is an address, and a cluster predicts files. Fetch them first (`genre-fastai '
+            'download LIST --dest FOLDER --engine ray`), or predict without `engine` (--engine).')
+    return film._replace(src=film.src.absolute()) if isinstance(film.src, Path) else film
+
+def _far_answers(predictor, films, bs, allow_private, n=512):
+    "As `_answers`, on the workers of a cluster"
+    kept = collections.deque()
+    def parts():
+        for o in chunked(map(_far_film, films), n):
+            kept.append(o)
+            yield o
+    def answer(part): return [(len(o), probs, bad) for o,probs,bad in _answers(predictor, part, bs, allow_private)]
+    for got in ray_map(answer, parts(), gpus=True):
+        part = iter(kept.popleft())
+        for k,probs,bad in got: yield list(itertools.islice(part, k)), probs, bad
 
 # %% ../../nbs/86_deploy.batch.ipynb #a2d0a9a5
 class _Rows:
@@ -327,6 +348,7 @@ def predict_stream(
     resume=False, # Go on with what an earlier run has written?
     allow_private=False, # Fetch from addresses in private networks too?
     progress=None, # Show a bar? By default in notebooks and terminals, where a file is written
+    engine='local', # 'ray': the workers of a cluster predict
 ): # A `StreamReport` if a file is written, else rows as dicts
     "Predict any number of films in little memory: a row for each, whatever is wrong with its picture"
     bs,vocab = check_whole('bs', bs, 1, 65536), predictor.vocab
@@ -334,7 +356,8 @@ def predict_stream(
     thresh = asked_thresh(predictor, thresh)
     lead,n,films = _films(source, texts, path, predictor.modalities)
     rows,films = _Rows(predictor, lead, top, thresh), iter(films)
-    batches = lambda: (rows(*o) for o in _answers(predictor, films, bs, allow_private))
+    answers = _far_answers if check_engine(engine) else _answers
+    batches = lambda: (rows(*o) for o in answers(predictor, films, bs, allow_private))
     if out is None:
         if resume: raise GenreError('`resume` goes on with a file. Give `out`.')
         return _bar((o for part in batches() for o in part), n, bool(progress))

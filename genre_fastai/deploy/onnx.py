@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/deploy.onnx.html.md"""
 __all__ = ['export_onnx', 'OnnxPredictor']
 
 # %% ../../nbs/86_deploy.onnx.ipynb #a6dd8c7e
-import json, os, warnings
+import importlib.util, json, os, warnings
 from pathlib import Path
 import numpy as np
 from fastcore.basics import chunked, patch
@@ -17,15 +17,15 @@ from ..core import *
 from ..images import BadImage, decode, read_bytes, upright_rgb
 from ..parallel import ahead
 from .films import *
+from .worker import IsolatedSession, start_worker
 
 # %% ../../nbs/86_deploy.onnx.ipynb #10de8b4b
 _pip = "Get what is missing by: pip install 'genre_fastai[onnx]'"
 
-def _runtime():
-    "onnxruntime, or a `GenreError`"
-    try: import onnxruntime
-    except ImportError: raise GenreError(f'Models in .onnx files are read by onnxruntime, which is not installed. {_pip}') from None
-    return onnxruntime
+def _check_runtime():
+    "A `GenreError` without onnxruntime, which the worker process imports"
+    if importlib.util.find_spec('onnxruntime') is None:
+        raise GenreError(f'Models in .onnx files are read by onnxruntime, which is not installed. {_pip}')
 
 def _writer():
     "onnx, or a `GenreError`"
@@ -176,11 +176,11 @@ def _picture(f):
 
 def _eight(model, first, posters):
     "The same with convolutions and matrices in whole numbers"
-    import tempfile
+    import onnxruntime, tempfile
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
     add_pre_process_metadata(model) # PyTorch's exporter has done it
-    resize = _runtime().InferenceSession(first.SerializeToString(), providers=['CPUExecutionProvider'])
+    resize = onnxruntime.InferenceSession(first.SerializeToString(), providers=['CPUExecutionProvider'])
     pixels = (dict(pixels=resize.run(None, dict(image=_picture(f)))[0]) for f in posters)
     class Reader(CalibrationDataReader):
         def get_next(self): return next(pixels, None)
@@ -216,7 +216,7 @@ def export_onnx(
 )->Path: # The file
     "Write a model of posters as one ONNX file that takes a picture of any size as bytes, and gives probabilities"
     if precision not in _precisions: raise GenreError(f'There is no precision {precision!r}. Choose one of {", ".join(_precisions)}.')
-    _writer(), _runtime()
+    _writer(), _check_runtime()
     if precision=='int8' and (posters is None or not len(posters)):
         raise GenreError('precision="int8" looks at some posters. Give their files: posters=cat.files[:64].')
     net,config = _predictor(model)
@@ -332,24 +332,16 @@ def _network(data, size):
 
 # %% ../../nbs/86_deploy.onnx.ipynb #29fedcf5
 def _session(data, path, takes, classes):
-    "A session of onnxruntime, or a `GenreError`"
-    ort = _runtime()
-    options = ort.SessionOptions()
-    options.log_severity_level = 4 # what goes wrong is an error here
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0') # a thread that waits leaves the processor to those that decode
-    try: session = ort.InferenceSession(data, options, providers=['CPUExecutionProvider'], enable_fallback=0) # which would print
-    except Exception as e:
-        raise GenreError(f'onnxruntime {ort.__version__} cannot open {path} ({str(e)[:150]}). Export it again.') from None
-    ins,outs = ([(o.type, o.shape) for o in os_] for os_ in (session.get_inputs(), session.get_outputs()))
-    if [(t, [s if isinstance(s, int) else None for s in ss]) for t,ss in ins]==[('tensor(uint8)',takes)] \
-        and outs==[('tensor(float)',[1,classes])]: return session
+    "A session in the worker process, or a `GenreError`"
+    session = IsolatedSession(data, path)
+    ins,outs = ([o[1:] for o in os_] for os_ in (session.inputs, session.outputs))
+    if ins==[['tensor(uint8)',takes]] and outs==[['tensor(float)',[1,classes]]]: return session
     raise GenreError(f'{path} does not take a picture and give {classes} probabilities. Write one with `export_onnx`.')
 
-def _ran(session, path, classes, **feeds):
-    "The probabilities of one picture, or a `GenreError`: what a stranger's file says of its output need not be so"
-    try: p = session.run(None, feeds)[0]
-    except Exception as e: raise GenreError(f'{path} cannot compute ({str(e)[:150]}). Export it again.') from None
-    if p.shape==(1,classes) and np.isfinite(p).all(): return p[0]
+def _ran(session, path, classes, **pictures):
+    "The probabilities of pictures, or a `GenreError`: what a stranger's file says of its output need not be so"
+    p = session.run(**pictures)
+    if p.shape[1:]==(1,classes) and np.isfinite(p).all(): return p[:,0]
     raise GenreError(f'{path} does not give a number for each of its {classes} classes. Export it again.')
 
 class OnnxPredictor(SavedModel):
@@ -357,6 +349,8 @@ class OnnxPredictor(SavedModel):
     def __init__(self,
         path, # File from `export_onnx`
     ):
+        _check_runtime()
+        start_worker() # while the file is read
         try: data = read_bytes(path, _most)
         except (BadImage, TypeError) as e: raise GenreError(f'The model {path} cannot be read ({e}). Give an .onnx file.') from None
         super().__init__(_config_of(data, path))
@@ -373,12 +367,12 @@ def picture_probs(self:OnnxPredictor,
     picture, # (height,width,3), uint8
 )->np.ndarray: # One for each class, float32
     "The probabilities of a picture of any size, which the file resizes"
-    return _ran(self.session, self.path, len(self.vocab), image=np.ascontiguousarray(picture))
+    return _ran(self.session, self.path, len(self.vocab), image=np.asarray(picture)[None])[0]
 
 @patch
 def batch_probs(self:OnnxPredictor, pixels, posters=None, texts=None):
     "Probabilities of posters that are decoded"
-    return np.stack([_ran(self.network, self.path, len(self.vocab), pixels=x[None]) for x in pixels[self.sizes[0]]])
+    return _ran(self.network, self.path, len(self.vocab), pixels=pixels[self.sizes[0]])
 
 @patch
 def predict_probs(self:OnnxPredictor,

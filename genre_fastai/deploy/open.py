@@ -28,7 +28,7 @@ def is_hub(
 def open_predictor(
     name, # Folder, .onnx file, or hub:user/name (with @revision, if one is meant)
 ): # A `SavedModel` or `OnnxPredictor`
-    "A model, ready to predict; no code of a stranger is run, though onnxruntime opens an .onnx file with C++ that a hostile one may crash"
+    "A model, ready to predict; no code of a stranger is run, and an .onnx file is computed in a process of its own"
     if is_onnx(name):
         from genre_fastai.deploy.onnx import OnnxPredictor
         return OnnxPredictor(name)

@@ -102,7 +102,7 @@ def _answer(self:PosterUploader, name, data, texts):
         if data is not None and len(data)>self.max_mb*1e6:
             raise BadImage('too-large', f'{len(data)/1e6:.1f} MB; up to {self.max_mb} MB are taken')
         return answer(self.predictor, data, texts, **self.asked).html(name)
-    except GenreError as e: why = str(e)
+    except GenreError as e: why = plain_reason(e)
     except Exception as e: why = f'{type(e).__name__}: {e}' # it costs this file, not the page
     return _note(f'<b>{escaped(name)}</b>{": " if name else ""}{escaped(why[:500])}')
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from fastcore.basics import chunked, patch
+from functools import partial
 from ..core import *
+from ..engines import check_engine, ray_map
 from ..images import BadImage
 from ..measure import MeasureStore, poster_size
 from ..catalog.core import *
@@ -231,6 +233,13 @@ def _bar(it):
 # %% ../../nbs/50_features.extract.ipynb #f2f7a84c
 _keep_every = 256 # rows
 
+class _NoneRead(GenreError):
+    "No file of a catalog can be read, with the reason of each"
+    def __init__(self, reasons, msg):
+        super().__init__(msg)
+        self.reasons = reasons
+
+# %% ../../nbs/50_features.extract.ipynb #ac48217f
 class _Kept:
     "Collect rows for a `FeatureFile`, and write them in portions"
     def __init__(self, store): self.store,self.keys,self.rows = store, [], []
@@ -259,7 +268,7 @@ def view(self:_Posters, f, store, size, source, corners):
     finally: kept.flush()
     if X is not None: return self.fill_copies(X, known)
     i = min(self.reasons)
-    raise GenreError(f'None of {len(self.files)} files can be read, the first is {self.files[i]} ({self.reasons[i]}). '
+    raise _NoneRead(self.reasons, f'None of {len(self.files)} files can be read, the first is {self.files[i]} ({self.reasons[i]}). '
         'Check the folder of the catalog.')
 
 @patch
@@ -339,6 +348,28 @@ def body(self:_Posters, arch, *args, **kwargs):
     return parts, b.settings
 
 # %% ../../nbs/50_features.extract.ipynb #af80753b
+def _part_features(part, **kw):
+    "On a worker: ids, features, settings, and which rows failed"
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore') # what failed is said at the end, of all portions
+        try: f = extract_features(part, progress=False, **kw)
+        except _NoneRead as e: return [], None, None, [(*part.df[['id','file']].values[i], w) for i,w in e.reasons.items()]
+    return f.ids, f.X, f.settings, f.failed.values.tolist()
+
+def _far_features(cat, strict, rows=256, **kw):
+    "As `extract_features`, on the workers of a cluster"
+    at,run = Catalog(cat.df, cat.path.absolute()), partial(_part_features, **kw)
+    got = list(ray_map(run, (at[np.arange(i, min(i+rows, len(at)))] for i in range(0, len(at), rows)), gpus=True))
+    failed,good = pd.DataFrame([f for *_,o in got for f in o], columns=list(_failed)), [o for o in got if len(o[0])]
+    if not good:
+        raise GenreError(f'None of {len(cat)} files can be read, the first is {failed["file"][0]}. Check the folder of the catalog.')
+    _tell_failed(failed, len(cat), strict)
+    if any(o[2]!=good[0][2] for o in good):
+        raise GenreError('The workers have different weights: random ones differ from worker to worker. Save them, and give the file '
+            'as `weights`.')
+    return Features([i for o in good for i in o[0]], np.concatenate([o[1] for o in good]), good[0][2], failed)
+
+# %% ../../nbs/50_features.extract.ipynb #1e555bdb
 _of_body = 'arch','weights','pool','size','crops','precision'
 
 def body_settings(
@@ -378,11 +409,14 @@ def extract_features(
     cache_features=True, # Keep what is computed for other calls and catalogs; False, or a folder
     strict=False, # Stop where a file cannot be read?
     progress=True, # Show a bar?
+    engine='local', # 'ray': the workers of a cluster compute
 )->Features: # Of the rows with status `ok` whose files can be read
     "Features of every image that takes part, by one forward pass a body, size and kind of view"
     if not len(cat := cat.ok): raise GenreError('The catalog has no usable rows. Look at its column `status`.')
     if not isinstance(cache_features, bool): cache_features = False if cache_features is None else features_folder(cache_features)
     specs = body_settings(bodies, dict(arch=arch, weights=weights, pool=pool, size=size, crops=crops, precision=precision))
+    if check_engine(engine):
+        return _far_features(cat, strict, bs=bs, bodies=specs, cache_pixels=cache_pixels, cache_features=cache_features)
     posters = _Posters(cat, bs, cache_pixels, cache_features, progress)
     got = [posters.body(**o) for o in specs]
     bad = sorted(posters.reasons)

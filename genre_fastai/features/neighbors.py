@@ -358,6 +358,7 @@ def _weights_of(settings):
 def catalog_index(
     cat:Catalog, # Its rows with status `ok`
     path, # File of the index, .safetensors
+    engine='local', # 'ray': the workers of a cluster compute the features
     **settings # For `extract_features`, such as `arch`; for other bodies side by side `bodies`, each a dict
 )->PosterIndex:
     "The index of a catalog in a file, made where it is not there or is of other rows, pictures or settings"
@@ -367,6 +368,6 @@ def catalog_index(
         try: parts,old = _read_index(path) # a file that is no index is not written over
         except GenreError as e: raise GenreError(f'{e} Or delete it, then it is made anew, or give another file (--index).') from None
         if old==key: return PosterIndex(*parts, cat)
-    index = build_index(extract_features(cat, **settings), cat, weights=_weights_of(settings))
+    index = build_index(extract_features(cat, engine=engine, **settings), cat, weights=_weights_of(settings))
     index.save(path, key)
     return index

@@ -20,7 +20,8 @@ from ..figure import *
 from ..catalog.core import *
 from ..catalog.blank import *
 from ..predictions import *
-from .words import modality_colours, predictor_modalities
+from .words import predictor_modalities
+from .film import modality_colours
 
 # %% ../../nbs/75_interpret.modalities.ipynb #69564c05
 def mask_modalities(

@@ -18,10 +18,6 @@ from .clean import *
 from .embed import *
 
 # %% ../../nbs/37_text.tokens.ipynb #78c127df
-def _whole(name, v, low, high):
-    if type(v) is int and low<=v<=high: return v
-    raise GenreError(f'`{name}` is {str(v)[:40]!r}, and should be a whole number from {low} to {high}.')
-
 class WordTokenizer:
     "Words as numbers, by a vocabulary that is learned from training rows"
     def __init__(self,
@@ -30,8 +26,8 @@ class WordTokenizer:
         min_count=2, # A word has to stand in the training rows so often
         length=150, # Tokens of a row
     ):
-        self.clean,self.most,self.words = bool(clean), _whole('most', most, 1, 500_000), None
-        self.min_count,self.length = _whole('min_count', min_count, 1, 10**9), _whole('length', length, 1, 4096)
+        self.clean,self.most,self.words = bool(clean), check_whole('most', most, 1, 500_000), None
+        self.min_count,self.length = check_whole('min_count', min_count, 1, 10**9), check_whole('length', length, 1, 4096)
     def __repr__(self):
         n = 'not fitted' if self.words is None else f'{self.vocab_size:,} tokens'
         return f'WordTokenizer(clean={self.clean}, most={self.most}, min_count={self.min_count}, length={self.length}): {n}'
@@ -95,7 +91,7 @@ class SentenceTokenizer:
         model='all-MiniLM-L6-v2', # A key of `text_models`, or a folder
         length=128, # Tokens of a row, two of which mark its beginning and end
     ):
-        self.model,self.length = model, _whole('length', length, 3, text_model_spec(model)['most'])
+        self.model,self.length = model, check_whole('length', length, 3, text_model_spec(model)['most'])
         self.pieces = text_tokenizer(model, length)
         self.pad = self.pieces.padding['pad_id']
         self.pieces.no_padding()

@@ -63,10 +63,11 @@ def mutate(data, rng):
     return data
 
 def check(path):
-    "A file gives a model that predicts numbers, or a `GenreError` that says why; what resizes in it is not run: onnxruntime may crash there"
+    "A file gives a model that predicts numbers, or a `GenreError` that says why, also where onnxruntime crashes"
     try:
         m = OnnxPredictor(path)
         assert repr(m)
         pixels = np.random.default_rng(0).integers(0, 256, (2,3,*m.sizes[0]), dtype=np.uint8) if np.prod(m.sizes[0])<1e6 else None
         if pixels is not None: assert m.batch_probs({m.sizes[0]: pixels}).shape==(2,len(m.vocab))
+        assert m.picture_probs(np.full((30,20,3), 99, np.uint8)).shape==(len(m.vocab),) # resized by the file
     except GenreError as e: assert str(e).strip() and len(str(e))<2000
