@@ -44,7 +44,7 @@ from genre_fastai.train.pretrain import pretrain
 from genre_fastai.interpret.interpret import PosterInterpretation, show_rows
 import genre_fastai.interpret.gradcam, genre_fastai.interpret.labels # their methods
 from genre_fastai.interpret.film import explain_film
-from genre_fastai.interpret.modalities import disagreements, mask_predictions, modality_scores, plot_disagreements, plot_gates, plot_modality_auc
+from genre_fastai.interpret.modalities import disagreements, modality_scores, plot_disagreements, plot_gates, plot_modality_auc
 from genre_fastai.interpret.leakage import leakage_curve, plot_leakage
 from genre_fastai.clean.decisions import CleaningSession, replay
 from genre_fastai.clean.issues import apply_rule, auto_clean, find_issues, find_label_issues
