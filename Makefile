@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
-.PHONY: demo test test-notebooks test-python fuzz env export readme docs clean
+.PHONY: demo test test-notebooks test-python test-after fuzz env export readme docs clean
 
 env: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -17,16 +17,20 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: env
 	$(BIN)/genre-fastai demo $(DEMO)
 
-# the notebooks beside the tests, one thread each: more of them than cores wait for each other
+# the notebooks beside the tests, one thread each: more of them than cores wait for each other; tests that start browsers, servers or workers come
+# after the notebooks, which are done first
+AFTER := $(patsubst %,tests/test_%.py,distributed ray serve site uploader widgets)
 test: env
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 test-notebooks test-python
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -k -j2 test-after test-python
 # what the pages cache goes into a temporary folder, as tests/conftest.py has it; weights are not fetched again
 test-notebooks: env
 	@own="$${XDG_CACHE_HOME:-$$HOME/.cache}"; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; trap 'exit 130' INT TERM; \
 	TORCH_HOME="$${TORCH_HOME:-$$own/torch}" HF_HOME="$${HF_HOME:-$$own/huggingface}" XDG_CACHE_HOME="$$tmp" \
 	  $(BIN)/nbdev_test nbs --n-workers 1 --do-print
 test-python: env
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(AFTER))
+test-after: env
+	@$(MAKE) --no-print-directory test-notebooks; nbs=$$?; $(BIN)/python -m pytest -q $(AFTER) && exit $$nbs
 
 # hostile images, tables, pages, journals and model folders, some minutes of each; what fails is kept as a test
 SECONDS_EACH ?= 600

@@ -369,7 +369,7 @@ def test_every_option_that_a_message_names_is_one():
     have = {o for c in commands().values() for p in c.params for o in p.opts+p.secondary_opts} | {'--help'}
     text = {p: p.read_text(encoding='utf-8') for p in (root/'genre_fastai').rglob('*.py')}
     named = {(p.name, o) for p,t in text.items() for o in re.findall(r'(?<![\w-])--[a-z][a-z-]*[a-z]', t)}
-    others = {'embed.py': ['--no-deps'], 'img2dataset.py': None, 'distributed.py': None} # options of pip, img2dataset, accelerate and torchrun
+    others = {'embed.py': ['--no-deps'], 'img2dataset.py': None, 'distributed.py': None, 'engines.py': ['--head','--address']} # options of pip, img2dataset, accelerate, torchrun, ray
     odd = [o for o in named if o[1] not in have and o[1]!='--gc-cell' and o[1] not in (others.get(o[0], []) or [o[1]]*(o[0] in others))]
     assert not odd, odd
 

@@ -166,7 +166,7 @@ def test_the_command(tmp_path, monkeypatch):
     cat = make_sample(tmp_path/'p', n=20, seed=3, classes=['horror','romance'], size=(40,60)).where(kind='clean')
     cat.save(tmp_path/'c.csv')
     calls = []
-    def extract(c, arch='a', weights='auto', pool='avg', size=(1,1)):
+    def extract(c, arch='a', weights='auto', pool='avg', size=(1,1), engine='local'):
         calls.append(len(c))
         return Features(c.df['id'], np.stack([np.asarray(nb.thumbnail(f, 6, 4).resize((4,6)), 'float32').ravel() for f in c.files]),
             dict(arch=arch, weights=weights, pool=pool, size=size))
