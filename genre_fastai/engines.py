@@ -75,6 +75,7 @@ _gave_up = ('Ray gave up on a portion of the rows: the workers that had it ended
     'portions or fewer workers, or look into Ray\'s logs.')
 _not_there = ('A worker of the cluster cannot import what it is to run ({why}). Install the same version of genre_fastai, with the same '
     'extras, on every machine of the cluster.')
+_failed = 'Ray failed ({why}). Look into its logs and whether the cluster runs (`ray status`), or leave `engine` (--engine) out.'
 
 _held = {} # in a worker: the function of the last call
 def _call(box, part):
@@ -96,7 +97,8 @@ def _said(ray, retries):
         raise (e.cause or e) from e
     except (ray.exceptions.RayError, ray.exceptions.RaySystemError) as e:
         lost = any(o in type(e).__name__ for o in ('Crashed','Died','Memory','Lost','Reconstruct'))
-        raise GenreError((_gave_up if lost else _not_there).format(n=retries+1, why=_line(e))) from e
+        text = _gave_up if lost else _not_there if isinstance(e, ray.exceptions.RaySystemError) else _failed
+        raise GenreError(text.format(n=retries+1, why=_line(e))) from e
 
 # %% ../nbs/05_engines.ipynb #6906c1ee
 def n_slots(
@@ -126,7 +128,8 @@ def ray_map(
         while True:
             todo += [run.remote(box, o) for o in itertools.islice(parts, most-len(todo))]
             if not todo: return
-            with _said(ray, retries): res = ray.get(todo.popleft())
+            with _said(ray, retries): res = ray.get(todo[0])
+            todo.popleft() # only now: who is interrupted while this one goes on cancels it too
             yield res
     finally:
         for o in todo: ray.cancel(o)

@@ -552,12 +552,14 @@ def measure_by_ray(self:MeasureStore,
     "Let a cluster measure what is unknown, and keep what it finds"
     run = _Run(self, paths, sizes, folder, 0, 0, None, None)
     run.recall(np.flatnonzero(run.look_up()))
-    parts = [[os.path.abspath(run.paths[i]) for i in o] for o in _portions(np.flatnonzero(~run.done), n_workers or 16)]
+    todo = list(_portions(np.flatnonzero(~run.done), n_workers or 16))
+    parts = ([os.path.abspath(run.paths[i]) for i in o] for o in todo)
     look = functools.partial(measure_part, sizes=list(sizes), n_workers=1, folder=folder and os.path.abspath(folder), **kw)
-    for part,(at,digests,recs,pixels) in zip(parts, ray_map(look, parts, n_workers)):
+    for rows,(at,digests,recs,pixels) in zip(todo, ray_map(look, parts, n_workers)):
         self.add(digests, recs)
         for s,o in zip(sizes, pixels): self.pixels(s, folder=folder).add(*o)
-        self.note([part[i] for i in at], digests)
+        told = run.old[rows[at]]
+        self._note(run.keys[rows[at][told]], digests[told]) # as the files were before a worker read them: they may have changed since
 
 # %% ../nbs/08_measure.ipynb #0b15b0d8
 def clear_measures(

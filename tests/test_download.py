@@ -720,13 +720,13 @@ def test_no_addresses(tmp_path):
     assert len(cat)==0 and list(cat.df)[:4]==['id','file','label','url'] and repr(download_report(cat))=='no addresses'
     assert repr(download_posters(iter(()), tmp_path, as_catalog=False, progress=False))=='no addresses'
 
-def test_100_000_addresses(tmp_path):
+def test_a_long_list(tmp_path):
     with open(tmp_path/'list.csv', 'w') as f:
         f.write('url,label,rank\n')
-        for i in range(100_000): f.write(f'ftp://e.org/{i}.jpg,horror,{i}\n')
-    for want in ({'scheme': 100_000}, {'before': 100_000}):
+        for i in range(20_000): f.write(f'ftp://e.org/{i}.jpg,horror,{i}\n')
+    for want in ({'scheme': 20_000}, {'before': 20_000}):
         assert download_posters(tmp_path/'list.csv', tmp_path/'to', as_catalog=False, progress=False).counts == want
-    assert sum(1 for _ in open(tmp_path/'to'/'journal.jsonl')) == 100_000
+    assert sum(1 for _ in open(tmp_path/'to'/'journal.jsonl')) == 20_000
 
 def test_labels_order_and_further_columns(tmp_path):
     with Server({'*': steady}) as s:

@@ -243,7 +243,7 @@ def ask(self:PosterLabeler,
     "The rows to look at next; the probe learns again where enough was marked since it did"
     live = self.live
     if label is not None and label not in live.vocab: raise GenreError(f'There is no label {label!r}. Labels: {", ".join(live.vocab)}.')
-    if live.start(): live.wait()
+    if live.start() or live.said is None: live.wait()
     if live.error: raise GenreError(live.error)
     ids,o = live.order(), live.said
     if label is None: return ids[:n]
@@ -258,12 +258,10 @@ def undo(self:PosterLabeler): # The decision that was undone, the last of a batc
 @patch(as_prop=True)
 def counts(self:PosterLabeler)->dict: # Rows by `person`, by `model`, `deleted`, and `left`
     "How far the work is"
-    done = self.session.decided.values()
-    gone = [d for d in done if d['action'] in ('delete','copy_of')]
-    model = sum(not by_person(d) for d in done if d not in gone)
-    ok = self.session.cat.ok
-    bare = ok.where(**{ok.label_column: ''}).df['id']
-    return dict(person=len(done)-len(gone)-model, model=model, deleted=len(gone), left=int((~bare.isin(self.session.decided)).sum()))
+    done,ok = self.session.decided, self.session.cat.ok
+    labelled = [by_person(d) for d in done.values() if d['action'] not in ('delete','copy_of')]
+    left = ~ok.where(**{ok.label_column: ''}).df['id'].isin(done)
+    return dict(person=sum(labelled), model=labelled.count(False), deleted=len(done)-len(labelled), left=int(left.sum()))
 
 @patch
 def __repr__(self:PosterLabeler):

@@ -575,6 +575,10 @@ def _take(self:Downloader, folder, rows):
     drop_share(folder)
 
 # %% ../../nbs/34_collect.download.ipynb #e2a9daaf
+def _left_rows(folder):
+    "What a stopped run has left in a share, as soon as no worker of it goes on"
+    with DownloadJournal(folder, patience=60): return _last_rows(folder)
+
 @patch
 def _unsettled(self:Downloader, rows, most=200_000):
     "The next addresses to fetch, with their hosts; what is no address is settled at once"
@@ -595,7 +599,7 @@ def run_by_ray(self:Downloader,
     names = [o for o in inspect.signature(Downloader.__init__).parameters if o not in ('self','dest')]
     fetch = functools.partial(fetch_share, self.dest.absolute(), {o: getattr(self, o) for o in names})
     with self.journal, self.folder:
-        for o in left_shares(self.dest): self._take(o, _last_rows(o))
+        for o in left_shares(self.dest): self._take(o, _left_rows(o))
         self.counts.clear()
         self._resume(retry_failed)
         while todo := self._unsettled(rows):

@@ -15,7 +15,7 @@ from ..core import *
 from ..experiments import *
 from ..metrics import mean_interval
 from ..catalog.core import *
-from .benchmark import measured, result_catalog, set_csvs, test_scores
+from .benchmark import measured, newest_runs, result_catalog, set_csvs, test_scores
 
 # %% ../../nbs/94_course.ablation.ipynb #3717c51b
 def _flips(yes):
@@ -139,7 +139,7 @@ def ablation_table(
     out='results', # Folder with `ablation.csv`
 )->pd.DataFrame: # recipe, changed, against, data, first, accuracy, difference, low, high, runs
     "What each part is worth on each set, and over the rows of all: negative where the change costs"
-    df,rows = measured(out, 'ablation', 'genre-fastai benchmark --posters FOLDER --only ablation').df, []
+    df,rows = newest_runs(measured(out, 'ablation', 'genre-fastai benchmark --posters FOLDER --only ablation').df), []
     for name in [*ablations, 'no TTA', 'TTA']:
         recipe,other = _against(name)
         had = [(d,g) for d,g in df.groupby('data', sort=False) if other and {name,other}<=set(g['name'])]

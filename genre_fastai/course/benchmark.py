@@ -6,9 +6,9 @@ Docs: https://genre-fastai.github.io/genre_fastai/course.benchmark.html.md"""
 
 # %% auto #0
 __all__ = ['compared', 'sets', 'result_catalog', 'split_text', 'test_scores', 'ask', 'probe_predictions', 'trained_predictions',
-           'thin', 'set_csvs', 'first_csv', 'run_results', 'measured', 'results_table', 'named', 'set_name',
-           'plot_results', 'several_sizes', 'plot_sizes', 'run_leaks', 'run_cleaning', 'findings', 'plot_findings',
-           'save_plots']
+           'thin', 'set_csvs', 'first_csv', 'run_results', 'measured', 'newest_runs', 'results_table', 'named',
+           'set_name', 'plot_results', 'several_sizes', 'plot_sizes', 'run_leaks', 'run_cleaning', 'findings',
+           'plot_findings', 'save_plots']
 
 # %% ../../nbs/92_course.benchmark.ipynb #78bb982b
 import functools, tempfile
@@ -162,12 +162,17 @@ def measured(
     if not len(exp): raise GenreError(f'There are no results in {exp.path}. Make them with `{command}`.')
     return exp
 
+def newest_runs(
+    df:pd.DataFrame, # Runs, with `data` and `catalog`
+)->pd.DataFrame:
+    "The runs on the catalog of each set that was measured last: a set that has changed is another question"
+    return df[df['catalog']==df.groupby('data')['catalog'].transform('last')]
+
 def results_table(
     out='results', # Folder with `main.csv`
 )->pd.DataFrame:
     "Means with intervals, beside the baseline"
-    df,key = measured(out, 'main', 'genre-fastai results --posters FOLDER').df, ['data','recipe','arch','n']
-    df = df[df['catalog']==df.groupby('data')['catalog'].transform('last')]
+    df,key = newest_runs(measured(out, 'main', 'genre-fastai results --posters FOLDER').df), ['data','recipe','arch','n']
     known = [c for c in ('baseline','n_train','n_test','accuracy_clean','n_clean') if c in df]
     s = summarise(df, key).merge(df.groupby(key, sort=False)[known].mean().round(4).reset_index(), on=key)
     return pd.concat([g for _,g in s.groupby('data', sort=False)], ignore_index=True)

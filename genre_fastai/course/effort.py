@@ -44,6 +44,11 @@ def in_sample_predictions(
     return Predictions(cat, LinearProbe(2e-3, scale=False).fit(X[seen], Y[seen]).predict_proba(X), cat.classes)
 
 # %% ../../nbs/94_course.effort.ipynb #d85404ff
+@functools.cache
+def _temporary(): return tempfile.TemporaryDirectory(prefix='genre-fastai-', ignore_cleanup_errors=True)
+def _new_folder(): return Path(tempfile.mkdtemp(dir=_temporary().name))
+
+# %% ../../nbs/94_course.effort.ipynb #dc6528fb
 def _by_cleanlab(cat, feats, seed):
     "What cleanlab flags in its order, by five-fold predictions, and then the others, those of which the label is least likely first"
     from cleanlab.filter import find_label_issues
@@ -58,7 +63,7 @@ def _by_issues(cat, feats, seed):
     return _first_then(find_issues(cat, preds)['id'], _by(cat, preds.losses))
 
 def _by_live(cat, feats, seed):
-    journal = Path(tempfile.mkdtemp())/'journal.jsonl'
+    journal = _new_folder()/'journal.jsonl'
     return LiveIssues(CleaningSession(cat, journal, who='simulated'), feats, seed=seed)
 
 # %% ../../nbs/94_course.effort.ipynb #90a1e247
@@ -79,7 +84,7 @@ def asked_rows(
 )->tuple: # Catalog and features
     "What is looked at, and what a body sees in it"
     if name=='real': cat = read_catalog(_real(posters))
-    else: cat = make_sample(Path(tempfile.mkdtemp()), n=n, seed=seed).where(kind=['clean','wrong_label'])
+    else: cat = make_sample(_new_folder(), n=n, seed=seed).where(kind=['clean','wrong_label'])
     return cat, extract_features(cat, size=list(sizes), progress=False)
 
 def _real(posters):
@@ -183,7 +188,7 @@ def _marked(labeler, truth, marks, way, seed):
 def _labels_of(cat, feats, seed, marks, way):
     "After so many marks a class: what the probe would fill in, and how much of it is right"
     truth = dict(zip(cat.df['id'], cat.df['true_label' if 'true_label' in cat.df else 'label']))
-    bare,file = Catalog(cat.df[['id','file']], cat.path), Path(tempfile.mkdtemp())/'labels.csv'
+    bare,file = Catalog(cat.df[['id','file']], cat.path), _new_folder()/'labels.csv'
     labeler = label_posters(bare, cat.classes, file, feats=feats, seed=seed)
     marked = _marked(labeler, truth, marks*len(cat.classes), way, seed)
     fill,live = labeler.propose(.9), labeler.live

@@ -89,7 +89,8 @@ def check(
     if answer is ...: return Verdict(False, 'Not answered yet: put your own lines in place of the three dots.')
     try: hint = checks[name](answer)
     # whatever a wrong kind of object provokes is the reader's to see
-    except Exception as e: hint = f'This is not the kind of thing that was asked for ({type(answer).__name__}: {type(e).__name__} {e}).'
+    except Exception as e:
+        hint = f'This is not the kind of thing that was asked for: yours is of type {type(answer).__name__}. ({type(e).__name__}: {e})'
     return Verdict(not hint, hint or 'Right.')
 
 # %% ../../nbs/90_course.exercises.ipynb #dd849002

@@ -86,7 +86,8 @@ def _two_sections(folder):
 def _same_answers(three):
     a,b,most = three
     if a.cat.df['id'].tolist()!=b.cat.df['id'].tolist(): return 'These are predictions of different rows. Ask both about the same catalog.'
-    if len(a)<10: return f'{len(a)} rows prove little. Ask about all test rows.'
+    if len(a)<10: return f'{len(a)} rows prove little. Ask about all validation rows.'
+    if a is b or np.array_equal(a.probs, b.probs): return 'The two say the same to the last digit. Was one of them asked with fewer bits?'
     if a.vocab!=b.vocab: return 'The two know different classes.'
     d = float(np.abs(a.probs-b.probs).max())
     if abs(d-most)<1e-4+.01*d: return ''

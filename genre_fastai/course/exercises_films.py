@@ -8,6 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/course.exercises_films.html.md
 __all__ = ['names_title']
 
 # %% ../../nbs/91_course.exercises_films.ipynb #fc921189
+import re
 import numpy as np
 from ..catalog.core import *
 from ..predictions import *
@@ -61,6 +62,7 @@ def _training_neighbours(answer):
 def _late_by_hand(answer):
     one,two,both = answer
     if len({len(o) for o in answer})>1: return 'The three are predictions of different rows.'
+    if np.allclose(one.probs, two.probs, atol=1e-6): return 'The first two are the same. One is of the poster, the other of the overview.'
     mean = average_predictions([one, two]).probs
     if np.allclose(both.probs, mean, atol=1e-4): return ''
     if np.allclose(both.probs, (one.probs+two.probs)/2, atol=1e-4):
@@ -91,10 +93,17 @@ def _without_titles(answer):
     if now.any(): return f'{now.sum()} overviews still name their title.'
     same = (before.df['overview']==after.df['overview']).to_numpy()
     if not same[~was].all(): return 'Overviews that do not name their title have changed, too.'
-    return 'Whole overviews are gone. Take out the title, and leave the rest.' if (after.df['overview'][was]=='').any() else ''
+    rest = [re.sub(re.escape(t.strip()), '', o, flags=re.I) for t,o in zip(before.df['title'], before.df['overview'])]
+    gone = [w and len(a.strip())<.8*len(r.strip()) for w,a,r in zip(was, after.df['overview'], rest)]
+    return 'More than the title is gone. Take out the title, and leave the rest.' if any(gone) else ''
 
 @exercise('8.4')
-def _five_disagreements(df):
-    if not {'divergence','prob_poster'}<=set(df): return 'Give the table that `disagreements(poster, overview)` returns.'
-    if len(df)!=5: return f'These are {len(df)} films, and five were asked for: `.head(5)`.'
+def _five_disagreements(answer):
+    valid,df = answer
+    if {*valid.df['split']}!={'valid'}: return 'The first of the pair are the validation rows: `cat.where(split="valid")`.'
+    if not {'id','divergence','prob_poster'}<=set(df):
+        return "Give the table that `disagreements(poster, overview, ('poster','overview'))` returns."
+    if not set(df['id'])<=set(valid.df['id']): return 'These are not validation films. Ask about `valid`: `fusion.by_modality(valid)`.'
+    if len(df)<5: return f'These are {len(df)} films, and five were asked for. With `sure=.5` the list is longer.'
+    if len(df)>5: return f'These are {len(df)} films, and five were asked for: `.head(5)`.'
     return '' if df['divergence'].is_monotonic_decreasing else 'The farthest apart come first, as `disagreements` gives them.'

@@ -6,7 +6,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/course.genres.html.md"""
 
 # %% auto #0
 __all__ = ['entries', 'trained', 'several_csv', 'BodyFeatures', 'thinned', 'genre_scores', 'genre_catalogs', 'entry_predictions',
-           'run_genres', 'genres_table']
+           'run_entries', 'run_genres', 'entry_table', 'genres_table']
 
 # %% ../../nbs/94_course.genres.ipynb #7f487e12
 import functools, time, warnings
@@ -24,7 +24,7 @@ from ..text.title import franchise_groups, read_titles
 from ..features.extract import *
 from ..features.probe import *
 from ..features.text import *
-from .benchmark import measured, sets, test_scores
+from .benchmark import measured, newest_runs, sets, test_scores
 
 # %% ../../nbs/94_course.genres.ipynb #5eedbad5
 def _linear(seed, several): return LinearProbe(C='valid')
@@ -151,6 +151,24 @@ def entry_predictions(
     if any(f is None for f,_ in parts): return None
     return average_predictions([feature_predictions(cat, f, clf(seed, several), rest) for f,clf in parts])
 
+# %% ../../nbs/94_course.genres.ipynb #958ffbaf
+def run_entries(
+    csv, # Where the runs are kept
+    catalogs, # A function that gives the catalogs by name
+    known, # Names of all entries
+    slow, # Those of them that run 3 times at most
+    one, # A function of entry, `thinned` catalog, seed and whole catalog that gives figures, or [] where a file is not there
+    seeds:int=5, # Runs of each entry
+    names=None, # Some of `known`; all if None
+    show=print, # Told of each run
+)->Experiments:
+    "Measure entries on catalogs, or go on where an earlier call was stopped"
+    if odd := [o for o in names or () if o not in known]: raise GenreError(f'There is no entry {odd[0]!r}. Entries: {"; ".join(known)}.')
+    cats = catalogs()
+    todo = [dict(entry=e, data=d, catalog=c.hash, seed=s) for s in range(seeds) for e in names or known
+        if e not in slow or s<3 for d,c in cats.items()]
+    return Experiments(csv).run(todo, lambda entry, data, seed, **_: one(entry, thinned(cats[data], seed), seed, cats[data]), show)
+
 def run_genres(
     posters, # Folder of the csv files, or one csv
     out='results', # Folder for the csv of figures
@@ -163,34 +181,38 @@ def run_genres(
     **kwargs # For `BodyFeatures`: `vgg`, `body`
 )->Experiments: # In `multilabel.csv`, or `features.csv`
     "Measure every entry, or go on where an earlier call was stopped"
-    if odd := [o for o in names or () if o not in entries and o not in trained]: raise GenreError(f'There is no entry {odd[0]!r}.')
-    cats,feats = genre_catalogs(posters, several, apart, ocr), BodyFeatures(**kwargs)
-    def one(entry, data, seed, **_):
-        cat,start = thinned(cats[data], seed),time.process_time()
-        preds = entry_predictions(entry, cat, feats, seed, cats[data])
+    feats,csv = BodyFeatures(**kwargs), Path(out)/('multilabel.csv' if several else 'features.csv')
+    def one(entry, cat, seed, whole):
+        start = time.process_time()
+        preds = entry_predictions(entry, cat, feats, seed, whole)
         return [] if preds is None else dict(genre_scores(cat, preds), cpu=round(time.process_time()-start, 1))
-    todo = [dict(entry=e, data=d, catalog=c.hash, seed=s) for s in range(seeds) for e in (names or [*entries, *trained])
-        if e not in trained or s<3 for d,c in cats.items()]
-    return Experiments(Path(out)/('multilabel.csv' if several else 'features.csv')).run(todo, one, show)
+    return run_entries(csv, lambda: genre_catalogs(posters, several, apart, ocr), [*entries, *trained], trained, one, seeds, names, show)
 
 # %% ../../nbs/94_course.genres.ipynb #88910e7b
 _told = 'top3_precision top3_recall auc ap f1 micro_f1 macro_f1 macro_f1_each'.split()
+_told_of_one = 'accuracy','accuracy_clean','macro_f1'
+
+def entry_table(
+    df:pd.DataFrame, # Runs of entries
+    figures, # Columns to show, as far as there are such
+    main, # The figure whose interval is shown
+    by=('data','entry'), # Columns that tell entries apart
+    none='', # What an answer without a look is called; '' for no such row
+)->pd.DataFrame: # Means over the seeds, `half` of the interval of the main figure, median CPU seconds
+    "Runs as a table, below what the best answer gets that knows nothing"
+    df,by,cols = newest_runs(df), list(by), [c for c in figures if c in df]
+    guess = {c: round(df[f'{c}_baseline'].mean(), 4) for c in cols if f'{c}_baseline' in df}
+    def row(k, g):
+        half = round(mean_interval(g[main], int(g['n_test'].iloc[0])), 4)
+        return dict(zip(by, k), runs=len(g), **g[cols].mean().round(4), half=half, cpu=round(g['cpu'].median(), 1))
+    first = [{c: df[c].iloc[0] for c in by} | dict(entry=none) | guess]
+    return pd.DataFrame(first*bool(none) + [row(*o) for o in df.groupby(by, sort=False)])
 
 def genres_table(
     out='results', # Folder with the csv
     several=True, # `multilabel.csv`, or `features.csv`?
-)->pd.DataFrame: # A row an entry and data set: means over the seeds, half the interval of the main figure, median CPU seconds
+)->pd.DataFrame: # See `entry_table`
     "What was measured, beside what the best answer gets that knows nothing of the posters"
     name,table = ('multilabel','genres') if several else ('features','bodies')
     df = measured(out, name, f'genre-fastai benchmark --posters FOLDER --only {table}').df
-    main = 'auc' if several else 'accuracy'
-    cols = [c for c in (_told if several else ['accuracy','accuracy_clean','macro_f1']) if c in df]
-    rows = []
-    for (d,e),g in df.groupby(['data','entry'], sort=False):
-        n = int(g['n_test'].iloc[0])
-        half = dict(half=round(mean_interval(g[main], n), 4))
-        rows.append(dict(data=d, entry=e, runs=len(g), **g[cols].mean().round(4), **half, cpu=round(g['cpu'].median(), 1)))
-    if several:
-        known = [f'{c}_baseline' for c in cols if f'{c}_baseline' in df]
-        rows.insert(0, dict(data=df['data'].iloc[0], entry='no look at the poster', **df[known].mean().round(4).rename(lambda c: c[:-9])))
-    return pd.DataFrame(rows)
+    return entry_table(df, _told, 'auc', none='no look at the poster') if several else entry_table(df, _told_of_one, 'accuracy')

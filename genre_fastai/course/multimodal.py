@@ -15,7 +15,6 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from ..core import *
 from ..experiments import *
-from ..metrics import mean_interval
 from ..catalog.core import *
 from ..predictions import *
 from ..thresholds import *
@@ -109,16 +108,12 @@ def run_multimodal(
     **kwargs # For `Trained`: `large`, `body`
 )->Experiments:
     "Measure every entry, or go on where an earlier call was stopped"
-    known = {**linear, **networks, **end_to_end}
-    if odd := [o for o in names or () if o not in known]: raise GenreError(f'There is no entry {odd[0]!r}.')
-    cats,trained = genre_catalogs(posters), Trained(**kwargs)
-    def one(entry, data, seed, **_):
-        cat = thinned(cats[data], seed)
+    trained = Trained(**kwargs)
+    def one(entry, cat, seed, whole):
         got = trained(entry, cat, cat.where(split=['valid','test']), seed)
         return [] if got is None else _figures(cat, *got)
-    todo = [dict(entry=e, data=d, catalog=c.hash, seed=s) for s in range(seeds) for e in names or known
-        if e not in end_to_end or s<3 for d,c in cats.items()]
-    return Experiments(Path(out)/'multimodal.csv').run(todo, one, show)
+    known = [*linear, *networks, *end_to_end]
+    return run_entries(Path(out)/'multimodal.csv', lambda: genre_catalogs(posters), known, end_to_end, one, seeds, names, show)
 
 # %% ../../nbs/94_course.multimodal.ipynb #a0e2b1e1
 _told = 'auc f1 macro_f1 macro_f1_each hamming f1_half hamming_half top3_precision top3_recall'.split()
@@ -128,11 +123,7 @@ def multimodal_table(
 )->pd.DataFrame: # A row an entry: means over the seeds, half the interval of the macro AUC, median CPU seconds
     "What was measured, beside what knowing nothing gets"
     df = measured(out, 'multimodal', 'genre-fastai benchmark --posters FOLDER --only multimodal').df
-    rows = [dict(entry='no look at the film', **{c: round(df[f'{c}_baseline'].mean(), 4) for c in _told if f'{c}_baseline' in df})]
-    for e,g in df.groupby('entry', sort=False):
-        half = round(mean_interval(g['auc'], int(g['n_test'].iloc[0])), 4)
-        rows.append(dict(entry=e, runs=len(g), **g[_told].mean().round(4), half=half, cpu=round(g['cpu'].median(), 1)))
-    return pd.DataFrame(rows)
+    return entry_table(df, _told, 'auc', ['entry'], 'no look at the film')
 
 # %% ../../nbs/94_course.multimodal.ipynb #0c540b20
 def _tested(preds):

@@ -66,11 +66,9 @@ def _leaks(arms):
         lambda posters, out, seeds, show, files: b.run_leaks(first(posters), out, seeds))
 
 def _newest(csv):
-    "The runs of the catalog that was measured last"
-    def table(out):
-        df = Experiments(Path(out)/f'{csv}.csv').df
-        return df[df['catalog']==df['catalog'].iloc[-1]].drop(columns=['settings','catalog','seconds'])
-    return table
+    "The table of the runs that were measured last"
+    from genre_fastai.course.benchmark import newest_runs
+    return lambda out: newest_runs(Experiments(Path(out)/f'{csv}.csv').df).drop(columns=['settings','catalog','seconds'])
 
 # %% ../../nbs/94_course.suite.ipynb #935193e1
 def _ablation():

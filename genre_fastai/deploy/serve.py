@@ -223,7 +223,9 @@ class _Guard:
             asks = scope['method']=='POST' and 'gradio_api' in path and path!=_upload
             if asks: receive = await _checked(receive, self.folder, self.texts if path.rstrip('/')==_asks[0] else None)
         except _Refusal as e: return await _say(send, e)
-        await self.app(scope, *_counted(receive, send, most, self.max_bytes))
+        from starlette.requests import ClientDisconnect
+        with suppress(ClientDisconnect): # who leaves within a request, or has sent too much, gets no traceback in the log
+            await self.app(scope, *_counted(receive, send, most, self.max_bytes))
 
 def _counted(receive, send, most, shown):
     "`receive` and `send` that end a request of more than `most` bytes"

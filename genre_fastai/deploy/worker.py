@@ -76,7 +76,8 @@ def _most_memory():
 class _Worker:
     "A process that computes, its pipe, and which models it knows"
     def __init__(self):
-        code = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from genre_fastai.deploy.worker import worker_main; worker_main()'
+        code = ('import sys; sys.path = [o for o in sys.path if o]; ' # else a json.py of the present folder would be run
+            'import json; sys.path[:] = json.loads(sys.argv[1]); from genre_fastai.deploy.worker import worker_main; worker_main()')
         args = [sys.executable, '-c', code, json.dumps(sys.path), str(_most_memory())]
         try: self.p = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         except OSError as e:
@@ -147,6 +148,7 @@ class IsolatedSession:
         self.data,self.path,self.seconds,self.key = data, path, seconds, next(_keys)
         weakref.finalize(self, _forgotten.append, self.key)
         with _shared.lock: self.inputs,self.outputs = self._open(_shared.get())
+    def __reduce__(self): return type(self), (self.data, self.path, self.seconds) # a copy is opened anew, under a key of its own
     def _open(self, worker):
         io = self._ask(worker, self.data, do='open')[0]['io']
         worker.known.add(self.key)
@@ -155,7 +157,7 @@ class IsolatedSession:
 @patch
 def _ask(self:IsolatedSession, worker, data, n=1, **kw):
     "A message to a worker, or a `GenreError`"
-    forget,_forgotten[:] = _forgotten[:], []
+    forget = [_forgotten.pop() for _ in range(len(_forgotten))]
     try: said,res = worker.ask(self.seconds*n, data, key=self.key, forget=forget, **kw)
     except EOFError:
         what = 'ends: it crashes, or takes too much memory'
