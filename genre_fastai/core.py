@@ -381,6 +381,7 @@ def read_text(
 csv.field_size_limit(max(1<<24, csv.field_size_limit()))
 
 def _unreadable(path, e):
+    if type(e).__name__=='EmptyDataError': return GenreError(f'{path} is empty. Save it again from your spreadsheet as csv.')
     return GenreError(f'{path} cannot be read as a csv: {e}. Correct that line, or save it again from your spreadsheet as csv.')
 
 def _names(text, path):

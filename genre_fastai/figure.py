@@ -142,7 +142,7 @@ def to_html(
 
 # %% ../nbs/04_figure.ipynb #76e98ebf
 _css = '''body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;overflow-wrap:break-word}
-h1,h2,h3,h4,p,th,td,summary{unicode-bidi:plaintext}th,td{max-width:26rem;overflow-wrap:anywhere}
+h1,h2,h3,h4,p,th,td,summary{unicode-bidi:plaintext}th,td{max-width:26rem;overflow-wrap:break-word}
 h1{margin-bottom:0}h2{margin-top:2.5rem;border-bottom:1px solid #ddd}img{max-width:100%;height:auto}
 table{border:0;border-collapse:collapse;font-size:.9rem;display:block;overflow-x:auto}
 th,td{border:0;padding:.25rem .7rem;text-align:left;border-bottom:1px solid #eee}.sub{color:#666}'''

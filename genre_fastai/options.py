@@ -222,8 +222,8 @@ WeightsOption = option(str, "Pretrained weights: 'auto', 'imagenet', or a file (
     callback=_weights)
 SeedOption = option(int, 'Random seed', min=0, max=2**32-1)
 _rules = 'drop relabel duplicates contradictions leaks flags'
-RuleOption = one_of(_rules, 'Rules, separated by commas: drop or relabel (wrong labels), duplicates, contradictions, leaks, flags',
-    many=True)
+RuleOption = one_of(_rules, 'Rules, separated by commas: drop or relabel (wrong labels), duplicates, contradictions, leaks, flags; '
+    'drop if not given, of several labels a row all but drop and relabel', many=True)
 LabelOption = option(str, 'Label of these images', callback=_label)
 OutOption = path_option('File to write', check=check_out)
 PrivateOption = option(bool, 'Fetch from private networks too', '--allow-private')

@@ -80,13 +80,14 @@ def test_killed_writer_loses_nothing_that_it_reported(tmp_path):
     sess.delete('row1')
     assert replay(sess.cat, tmp_path/'j.jsonl').to_csv()==sess.apply().to_csv()
 
-def test_every_cut_of_the_last_line_is_repaired(tmp_path):
+def test_a_cut_last_line_is_repaired(tmp_path):
     cat = catalog(tmp_path)
     sess = CleaningSession(cat, tmp_path/'j.jsonl')
     sess.delete('row1')
     sess.relabel('row2', 'horror', 'é')
     data = (tmp_path/'j.jsonl').read_bytes()
-    for cut in range(data.rindex(b'\n', 0, -1)+1, len(data)):
+    start,end,half = data.rindex(b'\n', 0, -1)+1, len(data), data.rindex('é'.encode())+1 # half a letter
+    for cut in {*range(start, start+6), *range(start, end, 9), half, *range(end-6, end)}:
         j = tmp_path/'cut.jsonl'
         j.write_bytes(data[:cut])
         again = CleaningSession(cat, j)

@@ -157,11 +157,12 @@ def start_page(text):
 
 # ---- the site
 
-_css = '''.md-typeset .output{overflow-x:auto;margin:1em 0}.md-typeset .output table{display:table;font-size:.65rem;border-collapse:collapse}.md-typeset .output :is(td,th){padding:.3em .8em;border-bottom:.05rem solid var(--md-default-fg-color--lightest);text-align:left;vertical-align:top}
+_css = '''.md-typeset .output{overflow-x:auto;margin:1em 0}.md-typeset .output table{display:table;font-size:.65rem;border-collapse:collapse;border:0;width:max-content;max-width:max(100%,40rem)}.md-typeset .output :is(td,th){padding:.3em .8em;border:0;border-bottom:.05rem solid var(--md-default-fg-color--lightest);text-align:left;vertical-align:top}
 .md-typeset .output thead th{border-bottom-color:var(--md-default-fg-color--light)}.md-typeset h3 code{font-size:1em;background:none;padding:0}.md-typeset img{border-radius:.2rem}[data-md-color-scheme=slate] .md-typeset img{background:#fff}
-.md-typeset .output table.dataframe td{white-space:nowrap}.md-typeset .output button{border:.05rem solid var(--md-default-fg-color--light);border-radius:.2rem}
+.md-typeset .output button{border:.05rem solid var(--md-default-fg-color--light);border-radius:.2rem}
 .md-typeset blockquote{border-left:.2rem solid var(--md-accent-fg-color);font-size:.85rem}.md-typeset table:not([class]) td:first-child{white-space:nowrap}
 .md-typeset img.path{display:block;margin:auto;width:100%;max-width:30rem}.md-typeset .md-button{margin:.2em .3em .2em 0}
+.md-typeset td code{word-break:normal}
 @media(max-width:44em){.md-typeset table:not([class]) td:first-child{white-space:normal}.md-typeset h1{font-size:1.6em}}'''
 
 # a page opened as a file may start no Worker, so a hidden frame does the work of the search there
@@ -198,10 +199,10 @@ def config(docs, dest, pages, lessons):
     "The configuration of MkDocs: nothing is loaded from elsewhere, and the search works without a server"
     rel = lambda p: p.relative_to(nbs).with_suffix('.md').as_posix()
     md = lambda ps: [{t: rel(p)} for t,p in titles(ps)]
-    alone = {'98_results': 'Results', '99_glossary': 'Glossary'}
+    alone = {'97_machines': 'When to leave one machine', '98_results': 'All figures', '99_glossary': 'Glossary'}
     groups = [{k: md(ps)} for k,ps in by_package([p for p in pages if p.stem not in alone]).items()]
     nav = [{'Home': 'index.md'}, {'Lessons': [{'For whom, in which order': 'lessons/README.md'}, *md(lessons)]},
-        {'Results': '98_results.md'}, {'Pages': [{'All pages': 'pages.md'}, *groups]}, {'Glossary': '99_glossary.md'}]
+        {'Results': [{alone[k]: f'{k}.md'} for k in ('98_results','97_machines')]}, {'Pages': [{'All pages': 'pages.md'}, *groups]}, {'Glossary': '99_glossary.md'}]
     palette = [dict(scheme=s, primary='indigo', accent='pink', media=f'(prefers-color-scheme: {m})', toggle=dict(icon=f'material/{i}', name=f'Switch to {o} mode'))
                for s,m,i,o in (('default', 'light', 'weather-night', 'dark'), ('slate', 'dark', 'weather-sunny', 'light'))]
     return dict(site_name='genre_fastai', site_url='', site_description='From an image search to an honest, cleaned, usable genre classifier, with fastai', docs_dir=str(docs), site_dir=str(dest), use_directory_urls=False, nav=nav,

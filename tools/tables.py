@@ -1,4 +1,6 @@
 "Results as markdown, for the README and the lessons: `from tables import results_markdown` with tools/ on the path"
+from pathlib import Path
+import pandas as pd
 from genre_fastai.course.ablation import ablation_table
 from genre_fastai.course.decades import decades_table
 from genre_fastai.course.genres import genres_table
@@ -129,3 +131,12 @@ def suite_markdown():
     "What each table asks, and the command that makes it again"
     lines = [[f'`{k}`', b.asks, f'`{b.csv}.csv`', b.seeds] for k,b in benchmarks().items()]
     return _markdown(['table (`--only`)','asks','runs in','runs of each entry'], lines)
+
+def machines_markdown(out='results', price=.05):
+    "Posters a second of each stage on one machine and by Ray's workers on the same one, and what a million posters take"
+    df = pd.read_csv(Path(out)/'machines.csv')
+    df = df.assign(rate=df['rows']/df['seconds'].clip(lower=1e-9))
+    mid = df[df['rows']>0].groupby(['stage','engine'], sort=False)['rate'].median().unstack()
+    cores = int(df['cores'].max())
+    lines = [[r.Index, f'{r.local:,.0f}', f'{r.ray:,.0f}', f'{r.ray/r.local:.2f}', f'{1e6/r.local/3600:,.1f}', f'{price*cores*1e6/r.local/3600:,.2f}'] for r in mid.itertuples()]
+    return _markdown(['stage', f'one machine, {cores} cores', f'Ray, {int(df["workers"].max())} workers on it', 'ratio', 'hours a million', f'at {price:.2f} a core and hour'], lines)

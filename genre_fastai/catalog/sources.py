@@ -135,7 +135,8 @@ def _from_folder(folder):
     splits = _split_folders(folder, {p[0] for p in parts if len(p)>1})
     depth = 2 if splits else 1
     if bad := [f for f,p in zip(files, parts) if len(p)<=depth]:
-        raise GenreError(f'{len(bad)} images in {folder} are in no class folder, such as {bad[0]}. Move each into the folder of its class.')
+        raise GenreError(f'{len(bad)} images in {folder} are in no class folder, such as {bad[0]}. Move each into the folder of its class; '
+            'of one class, give the folder above. Without labels yet, begin with `label_posters` in a notebook.')
     df = pd.DataFrame(dict(id=row_ids(files), file=files, label=_folder_labels([p[depth-1] for p in parts], folder)))
     if splits: df['split'] = [_split_of(p[0]) for p in parts]
     return Catalog(df, folder)

@@ -14,6 +14,7 @@ import pandas as pd
 from fastcore.basics import patch
 from fastcore.meta import delegates
 from ..core import *
+from ..engines import check_engine
 from ..catalog.core import Catalog
 from ..tables import clean_label, is_unknown
 from .urls import *
@@ -172,6 +173,7 @@ def _check_call(n, conflicts, dest, kw):
     if odd := sorted(set(kw)-known):
         raise GenreError(f'There is no argument {odd[0]!r}. For the download there are {", ".join(sorted(known))}.')
     if Path(dest).exists() and not Path(dest).is_dir(): raise GenreError(f'{dest} is a file. Give a folder for the posters.')
+    check_engine(kw.get('engine', 'local'))
     Downloader(dest, **{k: v for k,v in kw.items() if k not in ('retry_failed', 'progress', 'engine')})
 
 def _word(path): return shlex.quote(str(path)) if os.name!='nt' else f'"{path}"' if ' ' in str(path) else str(path)

@@ -170,7 +170,7 @@ def newest_runs(
 
 def results_table(
     out='results', # Folder with `main.csv`
-)->pd.DataFrame:
+)->pd.DataFrame: # A row a set, recipe, network and number of training rows
     "Means with intervals, beside the baseline"
     df,key = newest_runs(measured(out, 'main', 'genre-fastai results --posters FOLDER').df), ['data','recipe','arch','n']
     known = [c for c in ('baseline','n_train','n_test','accuracy_clean','n_clean') if c in df]

@@ -101,6 +101,11 @@ def wanted_posters(
     return [('sample', n)]*bool(n) + [('real', 0)]*bool(posters and _real(posters))
 
 # %% ../../nbs/94_course.effort.ipynb #2ac7c59e
+def _asked(posters, n, seeds, **more):
+    "The settings of all runs, and a function that gives catalog and features of one"
+    todo = [s for d,k in wanted_posters(posters, n) for s in grid(range(1, seeds+1), data_name=d, n=k, **more, heights='256')]
+    return todo, functools.lru_cache(2)(functools.partial(asked_rows, posters))
+
 def _effort_of(cat, feats, order, seed):
     "One order, looked at by someone who knows the truth"
     wrong = true_label_errors(cat)
@@ -117,10 +122,8 @@ def run_effort(
     show=print, # Told of each run
 )->Experiments:
     "Count the looks of every order, or go on where an earlier call was stopped"
-    rows = functools.lru_cache(2)(functools.partial(asked_rows, posters))
+    todo,rows = _asked(posters, n, seeds, order=names or list(orders))
     one = lambda data_name, n, order, heights, seed: _effort_of(*rows(data_name, n, seed), order, seed)
-    todo = [s for d,k in wanted_posters(posters, n)
-        for s in grid(range(1, seeds+1), data_name=d, n=k, order=names or list(orders), heights='256')]
     return Experiments(Path(out)/'effort.csv').run(todo, one, show)
 
 # %% ../../nbs/94_course.effort.ipynb #c1aa7a46
@@ -207,13 +210,11 @@ def run_labels(
     show=print, # Told of each run
 )->Experiments:
     "What a few labels are worth, asked for or random; goes on where an earlier call was stopped"
-    rows = functools.lru_cache(2)(functools.partial(asked_rows, posters))
+    todo,rows = _asked(posters, n, seeds, way=['asked','random'], marks=list(marks))
     def one(data_name, n, way, marks, heights, seed):
         cat,feats = rows(data_name, n, seed)
         if 'clean' in cat.df: cat = cat.where(clean='1') # rows whose own labels are doubtful have no truth
         return _labels_of(cat, feats, seed, marks, way)
-    todo = [s for d,k in wanted_posters(posters, n)
-        for s in grid(range(1, seeds+1), data_name=d, n=k, way=['asked','random'], marks=list(marks), heights='256')]
     return Experiments(Path(out)/'labels.csv').run(todo, one, show)
 
 # %% ../../nbs/94_course.effort.ipynb #c3c30d4b

@@ -49,12 +49,16 @@ class Project:
 def _text(path):
     return path.read_text(encoding='utf-8', errors='replace')[:100_000] if path.is_file() else ''
 
+def _is_object(s):
+    try: return isinstance(json.loads(s), dict)
+    except ValueError: return False
+
 def _runs(folder):
     "The runs of all csv files of experiments in a folder, or None"
     found = []
     for p in sorted(folder.glob('*.csv')):
         with suppress(GenreError): found.append(read_table(p)) # tables of others may lie there
-    found = [t for t in found if {'settings','seed'}<=set(t)]
+    found = [t for t in found if {'settings','seed'}<=set(t) and t['settings'].map(_is_object).all()]
     return pd.concat(found, ignore_index=True) if found else None
 
 # %% ../../nbs/91_course.exercises_project.ipynb #d35c2431

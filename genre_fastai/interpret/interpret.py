@@ -223,7 +223,7 @@ def show_rows(
     "A grid of posters with a text above each"
     import matplotlib.pyplot as plt
     cat = cat[np.arange(len(cat))<n]
-    texts = list(ifnone(texts, ['|'.join(t) for t in cat.targets]))[:len(cat)]
+    texts = list(ifnone(texts, [',\n'.join(t) for t in cat.targets]))[:len(cat)] # one label a line, else they touch
     ncols = min(ncols, max(len(cat), 1))
     nrows = max(1, -(-len(cat)//ncols))
     fig,axs = plt.subplots(nrows, ncols, figsize=(width*ncols, (width*1.5+.5)*nrows), squeeze=False, layout='constrained')

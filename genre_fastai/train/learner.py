@@ -10,6 +10,7 @@ __all__ = ['multi_metrics', 'normalize_by', 'dls_shape', 'dls_catalog', 'poster_
 
 # %% ../../nbs/63_train.learner.ipynb #e6c3bd47
 import dataclasses, tempfile
+import fastprogress.fastprogress as fp
 from contextlib import nullcontext
 import fastai.vision.widgets
 from sklearn import metrics as skm
@@ -34,6 +35,10 @@ from .optimizer import *
 from .callbacks import *
 from .checkpoint import *
 from .distributed import by_itself
+
+# %% ../../nbs/63_train.learner.ipynb #feb154e4
+if hasattr(fp, 'html_styles'): # shown once, before the first table; older versions have none
+    fp.html_styles = fp.html_styles.replace('background: #f8f9fa', 'background: #8882')
 
 # %% ../../nbs/63_train.learner.ipynb #015887b1
 def _macro_auc(y, p):
