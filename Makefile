@@ -7,7 +7,7 @@ DEMO ?=
 
 env: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@echo "Making $(VENV): fastai and PyTorch, about 6 GB; half a minute with uv, some minutes with pip."
+	@echo "Making $(VENV): fastai and PyTorch, about 8 GB; half a minute with uv, some minutes with pip."
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv -q --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV) && \
 	  uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'; \

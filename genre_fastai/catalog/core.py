@@ -327,11 +327,12 @@ def check_names(
     line=1, # The number of its first row
 ):
     "Each file name must stay in the catalog's folder; a download that failed has none"
-    for i,(f,status) in enumerate(zip(cat.df['file'], cat.df['status'])):
-        if not f and status!='ok': continue
+    named = [(i,f) for i,(f,status) in enumerate(zip(cat.df['file'], cat.df['status'])) if f or status=='ok']
+    safe = safe_paths(cat.path, (f for _,f in named)) # each folder is looked at once
+    for i,f in named:
         if is_absolute(f) and (f[0]=='/' or not os.path.lexists(cat.path/f)): # as POSIX or Windows names them
             raise GenreError(f'{what}, line {i+line}: {f!r} is an absolute name. {_elsewhere([f, *cat.df["file"]], cat.path)}')
-        try: safe_path(cat.path, f)
+        try: next(safe)
         except GenreError as e: raise GenreError(f'{what}, line {i+line}: {outside_link(cat.path, f) or e}') from None
 
 def outside_link(

@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/catalog.splits.html.md"""
 __all__ = ['linked', 'copy_sets', 'best_copy', 'warn_untrained']
 
 # %% ../../nbs/14_catalog.splits.ipynb #ac8b2f8d
-import warnings
+import difflib, warnings
 from collections import Counter, defaultdict
 import numpy as np, pandas as pd
 from fastcore.basics import patch
@@ -230,8 +230,12 @@ def _warn_thin(cat, parts):
     have = defaultdict(set)
     for t,s in zip(cat.ok.targets, cat.ok.df['split']): have[s].update(t)
     classes = cat.classes
-    lack = [f'{s} has no {o}' for s in parts for o in classes if o not in have[s]]
-    if lack: warnings.warn(f'Too few films of a label to divide: {"; ".join(lack)}. Collect more of it, or take the label out.')
+    lack = [(s, o) for s in parts for o in classes if o not in have[s]]
+    rare = {o for _,o in lack}
+    near = [(o, difflib.get_close_matches(o, [c for c in classes if c not in rare], 1, .8)) for o in sorted(rare)]
+    hint = ''.join(f' Is {o} a misspelt {c[0]}?' for o,c in near if c)
+    said = '; '.join(f'{s} has no {o}' for s,o in lack)
+    if lack: warnings.warn(f'Too few films of a label to divide: {said}.{hint} Collect more of it, or take the label out.')
 
 @patch
 def split(self:Catalog, # Only rows that take part get a split

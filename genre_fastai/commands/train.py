@@ -124,6 +124,8 @@ def train(
     cache_pixels:option(bool, 'Decode the posters once, and keep the pixels for this and later runs', '--cache-pixels')=False,
     resume:option(bool, 'Go on from the last finished epoch of a run that was stopped', '--resume')=False,
     tokenizer:option(Optional[str], 'How texts are read: words, sentence, or the name of a sentence encoder; what the recipe says')=None,
+    precision:one_of('auto fp32 bf16 fp16', "Of the numbers: 'auto' is bfloat16 where the device gains by it; what the recipe says",
+        kind=Optional[str])=None,
     evaluation:option(bool, 'Evaluate the saved model on the test rows, where there are such', '--evaluate/--no-evaluate')=True,
 ):
     "Train by a recipe. Saves the model, its config and its model card, and evaluates it."
@@ -132,7 +134,7 @@ def train(
     kept = cache_pixels and ((size,size) if isinstance(size, int) else size or True)
     cat,is_new = _by_first(partial(_ready, csv, path, seed, kept, names[1], keep_best, loss, thresholds))
     given = dict(arch=arch, freeze_epochs=freeze_epochs, epochs=epochs, base_lr=base_lr, cut=cut, bs=bs, size=size, keep_best=keep_best,
-        cache_pixels=cache_pixels or None, loss=loss, thresholds=thresholds, modalities=modalities, tokenizer=tokenizer)
+        cache_pixels=cache_pixels or None, loss=loss, thresholds=thresholds, modalities=modalities, tokenizer=tokenizer, precision=precision)
     given = {k:None if v=='none' else v for k,v in given.items() if v is not None}
     _fit(cat, out, recipe, weights=or_none(weights), seed=seed, out=out, resume=resume, **given)
     if is_new: _keep_catalog(cat, out)
