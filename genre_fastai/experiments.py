@@ -39,7 +39,8 @@ def _read_runs(path):
         raise GenreError(f'{path} is not a table of experiments: it has no column `settings`. Choose another name, or delete it.')
     try: texts = {k for s in df['settings'] for k,v in json.loads(s).items() if isinstance(v, str)}
     except (ValueError, AttributeError) as e:
-        raise GenreError(f'{path} is not a table of experiments: its column `settings` holds what is no JSON object. Choose another name.') from e
+        raise GenreError(f'{path} is not a table of experiments: its column `settings` holds what is no JSON object. '
+            'Choose another name.') from e
     return df.apply(lambda c: c if c.name in texts else _numbers(c))
 
 class Experiments:

@@ -134,7 +134,8 @@ def train(
     kept = cache_pixels and ((size,size) if isinstance(size, int) else size or True)
     cat,is_new = _by_first(partial(_ready, csv, path, seed, kept, names[1], keep_best, loss, thresholds))
     given = dict(arch=arch, freeze_epochs=freeze_epochs, epochs=epochs, base_lr=base_lr, cut=cut, bs=bs, size=size, keep_best=keep_best,
-        cache_pixels=cache_pixels or None, loss=loss, thresholds=thresholds, modalities=modalities, tokenizer=tokenizer, precision=precision)
+        cache_pixels=cache_pixels or None, loss=loss, thresholds=thresholds, modalities=modalities, tokenizer=tokenizer,
+        precision=precision)
     given = {k:None if v=='none' else v for k,v in given.items() if v is not None}
     _fit(cat, out, recipe, weights=or_none(weights), seed=seed, out=out, resume=resume, **given)
     if is_new: _keep_catalog(cat, out)

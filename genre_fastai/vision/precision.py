@@ -149,7 +149,8 @@ def to_precision(self:Learner,
 ):
     "Train in bfloat16 where the device gains from it"
     (kind,why),cpu = choose_precision(precision, self.dls.device), self.dls.device.type=='cpu'
-    more = ' `precision="fp32"` (--precision fp32) for full width.' if kind!='fp32' else ' Posters pass the body a few at a time.' if cpu else ''
+    more = ' Posters pass the body a few at a time.' if cpu else ''
+    if kind!='fp32': more = ' `precision="fp32"` (--precision fp32) for full width.'
     if verbose and precision=='auto': _tell(f'Precision: {kind} ({why}).{more}')
     self.to_fp32()
     if kind=='fp16': return self.add_cbs([ChannelsLast(), MixedPrecision()])
