@@ -17,9 +17,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: env
 	$(BIN)/genre-fastai demo $(DEMO)
 
-# the notebooks beside the tests, one thread each: more of them than cores wait for each other; tests that start browsers, servers or workers come
+# the notebooks beside the tests, one thread each: more of them than cores wait for each other; some tests that start servers come
 # after the notebooks, which are done first
-AFTER := $(patsubst %,tests/test_%.py,distributed ray serve site uploader widgets)
+AFTER := $(patsubst %,tests/test_%.py,serve uploader)
 test: env
 	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -k -j2 test-after test-python
 # what the pages cache goes into a temporary folder, as tests/conftest.py has it; weights are not fetched again
