@@ -122,18 +122,24 @@ def beside(shots, captions, width, gap=16):
         ImageDraw.Draw(im).text((i*(width+gap)+4, 8), text, 'black', font)
     return im
 
+def opened(d, url, name, cards):
+    "The notebook of a widget that learns, run, with so many undecided posters in sight"
+    from labsite import Page, wait
+    p = Page(d)
+    p.open(f'{url}/doc/tree/{name}.ipynb')
+    p.command('notebook:run-all-cells')
+    wait(lambda: p.js("return document.querySelector('.gc-live')?.textContent.includes(' left')"), 'what is left', 120)
+    p.choose('decided', 'undecided')
+    time.sleep(2)
+    p.cards(cards)
+    return p
+
 def state_of(url, name, act=False):
     "The widget of a notebook as a picture; with `act` after a mark, when it offers posters that look alike"
-    from labsite import Page, wait
+    from labsite import wait
     d = browser(760, 1300)
     try:
-        p = Page(d)
-        p.open(f'{url}/doc/tree/{name}.ipynb')
-        p.command('notebook:run-all-cells')
-        wait(lambda: p.js("return document.querySelector('.gc-live')?.textContent.includes(' left')"), 'what is left', 120)
-        p.choose('decided', 'undecided')
-        time.sleep(2)
-        p.cards(3)
+        p = opened(d, url, name, 3)
         if act:
             for i in [i for i,c in enumerate(p.find('.gc-card')) if '→' in c.text]: # not each has posters that look like it
                 p.focus(i)
@@ -183,7 +189,7 @@ def mark_all(p, truth, size):
 def learning_gif(n=300, pages=3, size=(660,800)):
     "The widget that learns, moving: six posters a page are marked by keys, and the rest is ordered anew"
     sys.path.insert(0, str(dest.parents[2]/'tests'))
-    from labsite import Page, notebook, server, wait
+    from labsite import notebook, server, wait
     with tempfile.TemporaryDirectory() as tmp:
         drawn = mark_drawn(Path(tmp), n, ())
         truth = {f.split('/')[-1]: l for f,l in zip(drawn.df['file'], drawn.df['true_label'])}
@@ -191,12 +197,7 @@ def learning_gif(n=300, pages=3, size=(660,800)):
         with server(tmp) as url:
             d,frames = browser(*size),[]
             try:
-                p = Page(d)
-                p.open(f'{url}/doc/tree/nb.ipynb')
-                p.command('notebook:run-all-cells')
-                wait(lambda: p.js("return document.querySelector('.gc-live')?.textContent.includes(' left')"), 'what is left', 120)
-                p.choose('decided', 'undecided')
-                p.cards(6)
+                p = opened(d, url, 'nb', 6)
                 # the widget alone, without the offers of posters that look alike
                 p.js("const r = document.querySelector('.gc-root'), s = document.createElement('style'); document.body.replaceChildren(r);"
                     "s.textContent = 'body {overflow: hidden; background: #fff} .gc-root {margin: 0; border: 0} .gc-alike, .gc-chip, .gc-keys, .gc-tools, .gc-foot, .gc-file, .gc-note, .gc-keep, .gc-delete, .gc-relabel {display: none !important}"

@@ -230,12 +230,12 @@ def _warn_thin(cat, parts):
     have = defaultdict(set)
     for t,s in zip(cat.ok.targets, cat.ok.df['split']): have[s].update(t)
     classes = cat.classes
-    lack = [(s, o) for s in parts for o in classes if o not in have[s]]
+    if not (lack := [(s, o) for s in parts for o in classes if o not in have[s]]): return
     rare = {o for _,o in lack}
     near = [(o, difflib.get_close_matches(o, [c for c in classes if c not in rare], 1, .8)) for o in sorted(rare)]
     hint = ''.join(f' Is {o} a misspelt {c[0]}?' for o,c in near if c)
     said = '; '.join(f'{s} has no {o}' for s,o in lack)
-    if lack: warnings.warn(f'Too few films of a label to divide: {said}.{hint} Collect more of it, or take the label out.')
+    warnings.warn(f'Too few films of a label to divide: {said}.{hint} Collect more of it, or take the label out.')
 
 @patch
 def split(self:Catalog, # Only rows that take part get a split

@@ -88,7 +88,8 @@ def warn_of_trained(model, rows, split):
     from genre_fastai.catalog.core import read_catalog
     kept = Path(model)/'catalog.csv'
     if split=='train' or str(model).startswith('hub:') or not kept.is_file(): return
-    seen = set().union(*_keys(read_catalog(kept).where(split='train').ok))
+    try: seen = set().union(*_keys(read_catalog(kept).where(split='train').ok))
+    except GenreError: return # what lies beside a model may be no catalog, and hinders nobody who asks for scores
     n = sum(bool(o & seen) for o in _keys(rows))
     if n:
         warnings.warn(f'{model} was trained on {n} of these {len(rows)} rows, or on their films, which flatters it. '
