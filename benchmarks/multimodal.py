@@ -3,7 +3,7 @@
 FOLDER holds posters_overviews.csv; a larger sentence encoder (a key of `text_models`, or its folder) and a pretrained body are files (the entries that need them are left out otherwise).
 Figures go to results/multimodal.csv, run by run; a stopped benchmark goes on. --gain compares both with each alone on the test rows, by a paired bootstrap."""
 import argparse
-from genre_fastai.course.multimodal import fusion_gain, multimodal_table, run_multimodal
+from genre_fastai.course.multimodal import fusion_gain_table, multimodal_table, run_fusion_gain, run_multimodal
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -15,8 +15,11 @@ def main():
     p.add_argument('--names', nargs='+')
     p.add_argument('--gain', action='store_true')
     a = p.parse_args()
-    if a.gain: return print(fusion_gain(a.posters).to_string(index=False))
-    run_multimodal(a.posters, a.out, a.seeds, a.names, lambda s: print(s, flush=True), large=a.large, body=a.body)
+    show = lambda s: print(s, flush=True)
+    if a.gain:
+        run_fusion_gain(a.posters, a.out, a.seeds, show)
+        return print(fusion_gain_table(a.out).to_string(index=False))
+    run_multimodal(a.posters, a.out, a.seeds, a.names, show, large=a.large, body=a.body)
     print(multimodal_table(a.out).to_string(index=False))
 
 if __name__=='__main__': main()

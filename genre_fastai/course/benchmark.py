@@ -107,13 +107,17 @@ def thin(
 sets = ['romance_horror_superhero', 'action_comedy_drama', 'action_decades']
 
 def set_csvs(
-    posters, # A csv, or a folder with the csv files named in `sets`
+    posters, # A csv, or a folder of csv files
+    stems=tuple(sets), # Names of those that are looked for in a folder
+    column=(), # That a csv has to have; a tuple for any of them
 )->list: # Paths
-    "The csv files that are there"
-    posters = Path(posters)
-    res = [posters] if posters.is_file() else [posters/f'{o}.csv' for o in sets if (posters/f'{o}.csv').exists()]
-    if not res: raise GenreError(f'{posters} is neither a csv nor a folder with one of {", ".join(sets)} (.csv).')
-    return res
+    "The csv files that are there, and have the column; a `GenreError` where there is none"
+    posters,column = Path(posters),(column,) if isinstance(column, str) else column
+    files = [posters] if posters.is_file() else [o for o in (posters/f'{s}.csv' for s in stems) if o.is_file()]
+    if res := [o for o in files if not column or set(column) & set(read_table(o))]: return res
+    of = f' with a column {" or ".join(column)}' if column else ''
+    if posters.is_file(): raise GenreError(f'{posters} is no csv{of}.')
+    raise GenreError(f'{posters} is neither a csv nor a folder with one of {", ".join(stems)} (.csv){of}.')
 
 def first_csv(
     posters, # A csv, or a folder with the csv files named in `sets`

@@ -24,7 +24,7 @@ from ..text.title import franchise_groups, read_titles
 from ..features.extract import *
 from ..features.probe import *
 from ..features.text import *
-from .benchmark import measured, newest_runs, sets, test_scores
+from .benchmark import measured, newest_runs, set_csvs, sets, test_scores
 
 # %% ../../nbs/94_course.genres.ipynb #5eedbad5
 def _linear(seed, several): return LinearProbe(C='valid')
@@ -126,10 +126,8 @@ def genre_catalogs(
     seed:int=42, # Of the split
 )->dict: # Catalogs by name
     "The data sets that are asked, split by film"
-    posters = Path(posters)
-    files = [posters] if posters.is_file() else [posters/f'{o}.csv' for o in ([several_csv] if several else sets)]
-    if not any(o.is_file() for o in files): raise GenreError(f'{posters} has none of {", ".join(o.name for o in files)}.')
-    cats = {o.stem: build_catalog(o, seed=seed, progress=False).ok for o in files if o.is_file()}
+    files = set_csvs(posters, [several_csv] if several else sets)
+    cats = {o.stem: build_catalog(o, seed=seed, progress=False).ok for o in files}
     if ocr: cats = {k: read_titles(c) for k,c in cats.items()}
     if not apart: return cats
     return {f'{k}, franchises apart': franchise_groups(c).split(.2, .2, seed, freeze=False).ok for k,c in cats.items()}

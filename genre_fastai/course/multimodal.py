@@ -6,7 +6,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/course.multimodal.html.md"""
 
 # %% auto #0
 __all__ = ['both', 'all_three', 'linear', 'networks', 'end_to_end', 'Trained', 'half_scores', 'run_multimodal',
-           'multimodal_table', 'fusion_gain']
+           'multimodal_table', 'fusion_gain', 'run_fusion_gain', 'fusion_gain_table']
 
 # %% ../../nbs/94_course.multimodal.ipynb #a5e39ba8
 import time
@@ -19,7 +19,7 @@ from ..catalog.core import *
 from ..predictions import *
 from ..thresholds import *
 from ..multimodal.fusion import LinearFusion
-from .benchmark import measured
+from .benchmark import measured, newest_runs
 from .genres import *
 
 # %% ../../nbs/94_course.multimodal.ipynb #2196c053
@@ -132,16 +132,35 @@ def _tested(preds):
     return test.with_thresh(fit_thresholds(valid, 'one')) if preds.cat.multi else test
 
 def fusion_gain(
-    posters, # Folder of `posters_overviews.csv`, or one csv with texts
+    cat:Catalog, # With `split`, posters and overviews
+    seed=0, # Of the tenth of the training rows that is left out
     metrics=('auc','f1'), # Scores of `label_scores`
-    seed=0, # Of the tenth that is left out
     **kwargs # For `LinearFusion`
-)->pd.DataFrame: # metric, n, first, second, difference, low, high for each modality against both
+)->list: # A dict for each modality and metric: alone, metric, n, first, second, difference, low, high
     "How much poster and overview together gain over each alone, on the test rows"
-    rows = []
-    for cat in genre_catalogs(posters).values():
-        cat = thinned(cat, seed)
-        model,asked = LinearFusion(both, seed=seed, **kwargs).fit(cat), cat.where(split=['valid','test'])
-        fused,alone = _tested(model.predictions(asked)), model.by_modality(asked)
-        rows += [dict(alone=m, **bootstrap_difference(_tested(p), fused, metric=k)) for m,p in alone.items() for k in metrics]
-    return pd.DataFrame(rows)
+    cat = thinned(cat, seed)
+    model,asked = LinearFusion(both, seed=seed, **kwargs).fit(cat), cat.where(split=['valid','test'])
+    fused,alone = _tested(model.predictions(asked)), model.by_modality(asked)
+    return [dict(alone=m, **bootstrap_difference(_tested(p), fused, metric=k)) for m,p in alone.items() for k in metrics]
+
+def run_fusion_gain(
+    posters, # Folder of `posters_overviews.csv`, or one csv with texts
+    out='results', # Folder for `fusion.csv`
+    seeds:int=5, # Runs
+    show=print, # Told of each run
+    **kwargs # For `fusion_gain`
+)->Experiments:
+    "Compare both with each alone, or go on where an earlier call was stopped"
+    cats = genre_catalogs(posters)
+    todo = [dict(data=d, catalog=c.hash, seed=s) for s in range(seeds) for d,c in cats.items()]
+    return Experiments(Path(out)/'fusion.csv').run(todo, lambda data, seed, **_: fusion_gain(cats[data], seed, **kwargs), show)
+
+# %% ../../nbs/94_course.multimodal.ipynb #1f4c4e36
+def fusion_gain_table(
+    out='results', # Folder with the csv
+)->pd.DataFrame: # alone, metric, one, both, difference, low, high, runs
+    "What poster and overview together gain over each alone: means over the runs"
+    df = newest_runs(measured(out, 'fusion', 'genre-fastai benchmark --posters FOLDER --only gain').df)
+    means = df.rename(columns=dict(first='one', second='both')).groupby(['alone','metric'], sort=False)
+    res = means[['one','both','difference','low','high']].mean()
+    return res.assign(runs=means.size()).reset_index()
