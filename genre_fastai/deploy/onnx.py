@@ -332,7 +332,7 @@ def _network(data, size):
 
 # %% ../../nbs/86_deploy.onnx.ipynb #29fedcf5
 def _session(data, path, takes, classes):
-    "A session in the worker process, or a `GenreError`"
+    "A session in a worker process, or a `GenreError`"
     session = IsolatedSession(data, path)
     ins,outs = ([o[1:] for o in os_] for os_ in (session.inputs, session.outputs))
     if ins==[['tensor(uint8)',takes]] and outs==[['tensor(float)',[1,classes]]]: return session

@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/deploy.worker.html.md"""
 __all__ = ['worker_main', 'start_worker', 'IsolatedSession']
 
 # %% ../../nbs/85_deploy.worker.ipynb #9c274720
-import atexit, importlib.util, itertools, json, os, signal, subprocess, sys, threading, weakref
+import atexit, importlib.util, json, os, signal, subprocess, sys, threading, weakref
 from contextlib import suppress
 import numpy as np
 from fastcore.basics import patch
@@ -40,15 +40,15 @@ def _computed(session, name, pictures):
     return np.stack(res)
 
 # %% ../../nbs/85_deploy.worker.ipynb #55c90fc9
-def _answered(sessions, ask, data):
-    "What is said to one message: a dict, and bytes"
-    for k in ask['forget']: sessions.pop(k, None)
-    if ask['do']=='open':
-        s = sessions[ask['key']] = _opened(data)
+class _Answers:
+    "What is said to the messages of a session: a dict, and bytes"
+    def open(self, ask, data):
+        s = self.session = _opened(data)
         return dict(io=[[[o.name, o.type, [d if isinstance(d, int) else None for d in o.shape]] for o in os_]
             for os_ in (s.get_inputs(), s.get_outputs())]), b''
-    res = _computed(sessions[ask['key']], ask['name'], np.frombuffer(data, np.uint8).reshape(ask['shape']))
-    return dict(shape=res.shape), res.tobytes()
+    def run(self, ask, data):
+        res = _computed(self.session, ask['name'], np.frombuffer(data, np.uint8).reshape(ask['shape']))
+        return dict(shape=res.shape), res.tobytes()
 
 def worker_main():
     "Answer messages until there are no more"
@@ -56,11 +56,11 @@ def worker_main():
     os.dup2(2, 1) # what onnxruntime prints is no answer
     _bounds(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN) # Ctrl-C is for whoever asks; without them there are no more messages
-    sessions,alarm = {}, getattr(signal, 'alarm', lambda n: None) # Windows has none
+    answers,alarm = _Answers(), getattr(signal, 'alarm', lambda n: None) # Windows has none
     while line := take.readline():
         ask = json.loads(line)
         alarm(ask['seconds']+5) # it also ends where nobody is left to end it
-        try: said,data = _answered(sessions, ask, take.read(ask['bytes']))
+        try: said,data = getattr(answers, ask['do'])(ask, take.read(ask['bytes']))
         except Exception as e: said,data = dict(error=' '.join(str(e).split())[:300] or type(e).__name__), b''
         give.write(json.dumps(said|dict(bytes=len(data))).encode()+b'\n'+data)
         give.flush()
@@ -74,7 +74,7 @@ def _most_memory():
     return max(have//2, 2<<30)
 
 class _Worker:
-    "A process that computes, its pipe, and which models it knows"
+    "A process that computes, and its pipe"
     def __init__(self):
         code = ('import sys; sys.path = [o for o in sys.path if o]; ' # else a json.py of the present folder would be run
             'import json; sys.path[:] = json.loads(sys.argv[1]); from genre_fastai.deploy.worker import worker_main; worker_main()')
@@ -82,11 +82,19 @@ class _Worker:
         try: self.p = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         except OSError as e:
             raise GenreError(f'No process can be started for onnxruntime ({e.strerror or e}). Close other programs.') from None
-        self.known,self.late,self.ended = set(), False, False
-    def is_alive(self): return not self.ended and self.p.poll() is None
+        self.late,self.ended,self.of = False, False, os.getpid()
+        _workers.add(self)
+    def is_alive(self): return self.of==os.getpid() and not self.ended and self.p.poll() is None
     def end(self, late=True):
+        if self.of!=os.getpid(): return # a process that was forked leaves its parent's workers alone
         self.late,self.ended = self.late or late, True
         self.p.kill()
+        with suppress(subprocess.TimeoutExpired): self.p.wait(1) # else it stays as a zombie
+
+_workers = weakref.WeakSet()
+@atexit.register
+def _end_all():
+    for o in list(_workers): o.end(late=False)
 
 # %% ../../nbs/85_deploy.worker.ipynb #9a6605f7
 @patch
@@ -117,51 +125,56 @@ def ask(self:_Worker,
     finally: clock.cancel()
 
 # %% ../../nbs/85_deploy.worker.ipynb #c8d42ede
-_keys,_forgotten = itertools.count(), []
-
-class _Shared:
-    "The worker of this process"
+class _Spare:
+    "At most one worker that no session has yet"
     def __init__(self): self.lock,self.worker = threading.Lock(), None
-    def get(self):
-        if self.worker is None or not self.worker.is_alive(): self.worker = _Worker()
-        return self.worker
-    def end(self):
-        if self.worker is not None: self.worker.end(late=False)
+    def start(self):
+        with self.lock:
+            if self.worker is None or not self.worker.is_alive(): self.worker = _Worker()
+    def take(self):
+        with self.lock: worker,self.worker = self.worker, None
+        return worker if worker is not None and worker.is_alive() else _Worker()
 
-_shared = _Shared()
-atexit.register(_shared.end)
-if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_shared.__init__)
+_spare = _Spare()
 
 def start_worker():
     "Have a worker start, so that it is ready when a file has been read"
     if importlib.util.find_spec('onnxruntime') is None: raise ImportError('onnxruntime')
-    with _shared.lock: _shared.get()
+    _spare.start()
 
 # %% ../../nbs/85_deploy.worker.ipynb #7ca9c1d0
 class IsolatedSession:
-    "A session of onnxruntime in a worker process"
+    "A session of onnxruntime in a worker process of its own"
     def __init__(self,
         data, # The bytes of an .onnx file
         path, # Of the file, for messages
         seconds=60, # Most that it may take to open it, and to compute a picture
     ):
-        self.data,self.path,self.seconds,self.key = data, path, seconds, next(_keys)
-        weakref.finalize(self, _forgotten.append, self.key)
-        with _shared.lock: self.inputs,self.outputs = self._open(_shared.get())
-    def __reduce__(self): return type(self), (self.data, self.path, self.seconds) # a copy is opened anew, under a key of its own
-    def _open(self, worker):
-        io = self._ask(worker, self.data, do='open')[0]['io']
-        worker.known.add(self.key)
-        return io
+        self.data,self.path,self.seconds = data, path, seconds
+        self._renew()
+        _sessions.add(self)
+        self.inputs,self.outputs = self._open()
+    def _renew(self): self.lock,self.worker = threading.Lock(), None
+    def __reduce__(self): return type(self), (self.data, self.path, self.seconds) # a copy is opened anew
+    def _open(self):
+        self.worker = _spare.take()
+        weakref.finalize(self, self.worker.end, False)
+        return self._ask(self.data, do='open')[0]['io']
 
+_sessions = weakref.WeakSet()
+def _after_fork():
+    _spare.__init__()
+    for o in list(_sessions): o._renew() # a lock that another thread held stays locked in a child
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_after_fork)
+
+# %% ../../nbs/85_deploy.worker.ipynb #7bc2819b
 @patch
-def _ask(self:IsolatedSession, worker, data, n=1, **kw):
-    "A message to a worker, or a `GenreError`"
-    forget = [_forgotten.pop() for _ in range(len(_forgotten))]
-    try: said,res = worker.ask(self.seconds*n, data, key=self.key, forget=forget, **kw)
+def _ask(self:IsolatedSession, data, n=1, **kw):
+    "A message to the worker, or a `GenreError`"
+    try: said,res = self.worker.ask(self.seconds*n, data, **kw)
     except EOFError:
         what = 'ends: it crashes, or takes too much memory'
-        if worker.late: what = f'takes longer than {self.seconds*n} second{"s"*(self.seconds*n>1)}'
+        if self.worker.late: what = f'takes longer than {self.seconds*n} second{"s"*(self.seconds*n>1)}'
         raise GenreError(f'{self.path} cannot be used: onnxruntime {what}. Leave this file alone; if it is yours, export it '
             'again.') from None
     if 'error' in said: raise GenreError(f'onnxruntime cannot {"open" if kw["do"]=="open" else "compute"} {self.path} '
@@ -175,7 +188,6 @@ def run(self:IsolatedSession,
     "The results of some pictures, or a `GenreError`"
     (name,x), = pictures.items()
     x = np.ascontiguousarray(x)
-    with _shared.lock:
-        worker = _shared.get()
-        if self.key not in worker.known: self._open(worker)
-        return self._ask(worker, memoryview(x).cast('B'), len(x), do='run', name=name, shape=x.shape)[1]
+    with self.lock:
+        if self.worker is None or not self.worker.is_alive(): self._open()
+        return self._ask(memoryview(x).cast('B'), len(x), do='run', name=name, shape=x.shape)[1]
