@@ -9,6 +9,7 @@ __all__ = ['names_title']
 
 # %% ../../nbs/91_course.exercises_films.ipynb #fc921189
 import re
+from pathlib import Path
 import numpy as np
 from ..catalog.core import *
 from ..predictions import *
@@ -30,13 +31,15 @@ def _constant_three(answer):
     return f'{value:.3f} is not it. Of 3 answers a test film, which share is right? A mean over films and the three columns.'
 
 @exercise('7.2')
-def _own_thresholds(preds):
-    parts = {*preds.cat.df['split']} if 'split' in preds.cat.df else set()
-    if parts!={'test'}: return 'Give the predictions of the test rows, and of no others: `preds.of(test)`.'
+def _own_thresholds(answer):
+    mlp,preds = answer
+    if {*preds.cat.df['split']}!={'test'}: return 'Give the predictions of the test rows, and of no others: `mlp.of(test)`.'
+    if not np.allclose(preds.probs, mlp.of(preds.cat).probs): return 'The second are the predictions of another model than the first.'
     t = np.asarray(preds.thresh, float)
     if t.shape!=(len(preds.vocab),):
         return 'There is one threshold here, and each genre should have its own: `fit_thresholds(..., "each")`.'
-    return '' if len(set(t))>1 else 'All thresholds are equal. Fit one for "each", on validation rows.'
+    right = fit_thresholds(mlp.of(mlp.cat.where(split='valid')), 'each')
+    return '' if np.allclose(t, right) else 'These are not the thresholds of this model on its validation rows: `fit_thresholds(mlp.of(valid), "each")`.'
 
 # %% ../../nbs/91_course.exercises_films.ipynb #8886eada
 @exercise('7.3')
@@ -55,7 +58,9 @@ def _training_neighbours(answer):
     if {*index.cat.df['split']}!={'train'}:
         return 'The index holds other rows than training rows. `build_index(feats, cat.where(split="train"))`.'
     if len(near)!=10: return f'These are {len(near)} neighbours, and ten were asked for.'
-    return '' if near.poster is not None else 'Ask for the file of a test poster: `index.neighbors(test.files[0], k=10)`.'
+    asked = near.poster is not None and Path(near.poster).resolve()
+    if asked and asked not in {o.resolve() for o in index.cat.files}: return ''
+    return 'Ask for the file of a test poster: `index.neighbors(test.files[0], k=10)`.'
 
 # %% ../../nbs/91_course.exercises_films.ipynb #45b47677
 @exercise('8.1')
