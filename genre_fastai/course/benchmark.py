@@ -179,6 +179,7 @@ def results_table(
     df,key = newest_runs(measured(out, 'main', 'genre-fastai results --posters FOLDER').df), ['data','recipe','arch','n']
     known = [c for c in ('baseline','n_train','n_test','accuracy_clean','n_clean') if c in df]
     s = summarise(df, key).merge(df.groupby(key, sort=False)[known].mean().round(4).reset_index(), on=key)
+    s = s.astype({c: 'Int64' for c in known if c[:2]=='n_' and (s[c]%1).fillna(0).eq(0).all()}) # a set without `clean` has no count
     return pd.concat([g for _,g in s.groupby('data', sort=False)], ignore_index=True)
 
 # %% ../../nbs/92_course.benchmark.ipynb #6b4f29b0
