@@ -18,11 +18,19 @@ from .commands.base import app
 from .commands import demo, collect, catalog, train, models, predict, faces, clean, results, benchmark
 
 # %% ../nbs/95_cli.ipynb #8ff1252e
-def _usage(e):
+def _command_in(args):
+    "The command that the words of a command line begin with"
+    command,path = typer.main.get_command(app), 'genre-fastai'
+    for w in sys.argv[1:] if args is None else args:
+        if (command := getattr(command, 'commands', {}).get(w)) is None: break
+        path += f' {w}'
+    return path
+
+def _usage(e, args):
     "A mistake in the words of a command line; its exit code"
     if type(e).__name__=='NoArgsIsHelpError': return print(e.format_message()) or 0
     said,ctx = e.format_message().rstrip('.?'), getattr(e, 'ctx', None)
-    name = ctx.command_path if ctx else 'genre-fastai'
+    name = ctx.command_path if ctx else _command_in(args) # an option without its value comes without one
     if (m := re.match("No such command '(.*)'$", said)) and (near := difflib.get_close_matches(m[1], ctx.command.commands, 1)):
         said += f". Did you mean '{near[0]}'" # an older typer does not say it
     words = [re.sub('[{}]', '', o) for o in ctx.command.collect_usage_pieces(ctx)[1:]] if ctx else []
@@ -34,7 +42,7 @@ def _run(args):
     try: code = app(args, prog_name='genre-fastai', standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort) as e: return say_stopped(e)
     except Exception as e:
-        if hasattr(e, 'format_message'): return _usage(e)
+        if hasattr(e, 'format_message'): return _usage(e, args)
         if (said := user_error(e)) is None: raise
         return say_line(f'genre-fastai: {said}')
     return code if isinstance(code, int) else 0

@@ -8,10 +8,11 @@ Docs: https://genre-fastai.github.io/genre_fastai/options.html.md"""
 __all__ = ['CatalogArg', 'ModelArg', 'ModelsArg', 'ModelOption', 'FolderArg', 'PathOption', 'ArchOption', 'WeightsOption',
            'SeedOption', 'RuleOption', 'LabelOption', 'OutOption', 'PrivateOption', 'PixelsOption', 'EngineOption',
            'ResultsOption', 'SizeOption', 'ModalitiesOption', 'OverviewOption', 'TitleOption', 'TextsOption',
-           'argument', 'option', 'comma_words', 'known_word', 'one_of', 'number_option', 'path_meant', 'check_out',
-           'check_out_folder', 'check_in', 'check_catalog', 'check_list', 'check_page', 'check_source', 'check_folder',
-           'check_model', 'check_any_model', 'check_onnx', 'check_table', 'path_option', 'path_argument', 'not_over',
-           'picture_files', 'pictures_meant', 'seen_and_read', 'check_columns', 'or_none', 'text_option', 'film_texts']
+           'argument', 'option', 'comma_words', 'known_word', 'named_param', 'one_of', 'number_option', 'path_meant',
+           'check_out', 'check_out_folder', 'check_in', 'check_catalog', 'check_list', 'check_page', 'check_source',
+           'check_folder', 'check_model', 'check_any_model', 'check_onnx', 'check_table', 'path_option',
+           'path_argument', 'not_over', 'picture_files', 'pictures_meant', 'seen_and_read', 'check_columns', 'or_none',
+           'text_option', 'film_texts']
 
 # %% ../nbs/94_options.ipynb #f976d346
 import difflib, math, os, re
@@ -35,19 +36,23 @@ def known_word(word, words, name):
     hint = f' Did you mean {low[near[0]]}?' if near else ''
     raise GenreError(f'{name} takes {", ".join(words[:-1])} or {words[-1]}, not {word!r}.{hint}')
 
+def named_param(param):
+    "What a parameter is called on the command line: `--out`, `CATALOG`"
+    return param.opts[-1] if param.opts[-1].startswith('-') else param.metavar or param.name.upper()
+
 def one_of(words, help, *names, many=False, kind=str, **kw):
     "An option that takes one of some words, or several with commas between them"
     words = words.split() if isinstance(words, str) else list(words)
     def check(param:typer.CallbackParam, value):
         if value is None: return value
-        return ','.join(dict.fromkeys(known_word(o, words, param.opts[-1]) for o in (comma_words(value) if many else [value])))
+        return ','.join(dict.fromkeys(known_word(o, words, named_param(param)) for o in (comma_words(value) if many else [value])))
     return option(kind, help, *names, callback=check, **kw)
 
 # %% ../nbs/94_options.ipynb #f370aa3a
 def _finite(param:typer.CallbackParam, value:float):
     "A number that is one"
     if value is None or math.isfinite(value): return value
-    raise GenreError(f'{param.opts[-1]} takes a number, not {value}.')
+    raise GenreError(f'{named_param(param)} takes a number, not {value}.')
 
 def number_option(help, *names, kind=float, **kw): return option(kind, help, *names, callback=_finite, **kw)
 
@@ -83,7 +88,7 @@ def check_out_folder(name, p): check_out(name, p, folder=True)
 # %% ../nbs/94_options.ipynb #4eba24e8
 def check_in(name, p, takes='a csv', folder='Make a catalog of it with `genre-fastai catalog`', known=()):
     "A `GenreError` where `p` is not there, a folder, or a file of a kind that is not in `known`"
-    if not p.exists(): raise GenreError(f'There is no file {p} ({name}). Check the name.')
+    if not p.exists(): raise GenreError(f'{name}: there is no file{" or folder"*("folder" in takes)} {p}. Check the name.')
     if p.is_dir(): raise GenreError(f'{name}: {p} is a folder, and {takes} is needed. {folder}.')
     from genre_fastai.tables import file_kind
     found = file_kind(p) if p.is_file() else None # what is no file is a pipe of the shell
@@ -133,7 +138,7 @@ def _taken(check):
     "The callback of a parameter: words to paths, each of them checked"
     def take(param:typer.CallbackParam, value):
         if value is None: return None
-        many,name = isinstance(value, (list,tuple)), param.opts[-1]
+        many,name = isinstance(value, (list,tuple)), named_param(param)
         paths = [path_meant(o, name) for o in (value if many else [value])]
         for p in paths: check and check(name, p)
         return paths if many else paths[0]
@@ -188,8 +193,8 @@ def _models(param:typer.CallbackParam, value):
     "The callback of a model: names on the hub as they are, else checked paths"
     if value is None: return None
     hub = lambda o: o.strip() if o.strip().startswith('hub:') else None
-    names = [hub(o) or path_meant(o, param.opts[-1]) for o in (value if isinstance(value, (list,tuple)) else [value])]
-    for p in names: isinstance(p, str) or check_any_model(param.opts[-1], p)
+    names = [hub(o) or path_meant(o, named_param(param)) for o in (value if isinstance(value, (list,tuple)) else [value])]
+    for p in names: isinstance(p, str) or check_any_model(named_param(param), p)
     return names if isinstance(value, (list,tuple)) else names[0]
 
 # %% ../nbs/94_options.ipynb #491f38a0

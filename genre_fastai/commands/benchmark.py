@@ -14,10 +14,10 @@ from .base import *
 from ..options import *
 
 # %% ../../nbs/95_commands.benchmark.ipynb #7007183d
-_tables = 'recipes sizes leaks cleaning ablation genres bodies titles decades multimodal effort coverage labels'
+_tables = 'recipes sizes leaks cleaning ablation genres bodies titles decades multimodal gain effort coverage labels'
 
 def _check_posters(name, p):
-    if not p.is_dir(): check_in(name, p, 'a csv, or a folder of them', '')
+    if not p.is_dir(): check_in(name, p, 'a csv or a folder of them', '')
 def _check_weights(name, p):
     if not p.is_file(): raise GenreError(f'{name}: there is no file {p}. Check the name.')
 
