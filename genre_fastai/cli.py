@@ -26,6 +26,7 @@ def _command_in(args):
         path += f' {w}'
     return path
 
+# %% ../nbs/95_cli.ipynb #94ad1da8
 def _usage(e, args):
     "A mistake in the words of a command line; its exit code"
     if type(e).__name__=='NoArgsIsHelpError': return print(e.format_message()) or 0

@@ -10,7 +10,7 @@ __all__ = ['no_bars', 'say_line', 'user_error', 'SafeStream', 'safe_console', 'l
 
 # %% ../nbs/94_console.ipynb #ad1c014a
 import contextlib, errno, os, re, signal, sys
-from .core import GenreError, printable
+from .core import GenreError, hide_secrets, printable
 
 # %% ../nbs/94_console.ipynb #037f2b90
 def no_bars():
@@ -20,7 +20,7 @@ def no_bars():
 
 def say_line(msg, code=2):
     "Print one line to the error stream; 2 is the exit code of bad input"
-    print(' '.join(printable(msg).split()), file=sys.stderr)
+    print(' '.join(printable(hide_secrets(str(msg))).split()), file=sys.stderr)
     return code
 
 # %% ../nbs/94_console.ipynb #0094f1d6

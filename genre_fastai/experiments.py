@@ -11,20 +11,32 @@ __all__ = ['grid', 'Experiments', 'summarise']
 import itertools, json, time
 from pathlib import Path
 import numpy as np, pandas as pd
+from filelock import FileLock
 from fastcore.basics import patch
 from .core import *
 from .metrics import *
 from .figure import plot_text, text_style, to_html
 
 # %% ../nbs/03_experiments.ipynb #f2bf85a2
+def _plain(o):
+    "Numbers of NumPy and PyTorch as Python's, a set in one order; what JSON does not have else as its text"
+    return o.tolist() if hasattr(o, 'tolist') else sorted(o, key=str) if isinstance(o, (set,frozenset)) else str(o)
+
+def _values(v):
+    "The values of one setting: what holds several, or a single one"
+    if isinstance(v, (set,frozenset)) or getattr(v, 'ndim', 0): return _plain(v)
+    return list(v) if isinstance(v, (list,tuple,range,pd.Series)) or hasattr(v, '__next__') else [v]
+
 def grid(
     seeds=range(5), # One round of all settings for each
     **values # Lists of values, or single ones
 )->list: # Dicts
     "Every combination of the values, seed by seed"
     if 'seed' in values: raise GenreError('`grid` takes the seeds as `seeds`, such as seeds=range(3).')
-    lists = [v if isinstance(v, (list,tuple,range)) else [v] for v in values.values()]
-    return [dict(zip(values, o), seed=s) for s in seeds for o in itertools.product(*lists)]
+    if isinstance(seeds, str) or not hasattr(seeds, '__iter__'):
+        raise GenreError(f'`seeds` is {short_repr(seeds)}, and should hold all of them, such as range(3) or [42].')
+    lists = [_values(v) for v in values.values()]
+    return [dict(zip(values, o), seed=s) for s in _values(seeds) for o in itertools.product(*lists)]
 
 # %% ../nbs/03_experiments.ipynb #13d66e78
 def _numbers(c):
@@ -54,25 +66,46 @@ class Experiments:
     @property
     def df(self):
         "The runs so far: `settings` as JSON, the settings and the figures as columns, `seconds`"
-        return _read_runs(self.path) if self.path.exists() else pd.DataFrame(columns=['settings'])
+        if self.path.is_dir(): raise GenreError(f'{self.path} is a folder. Give the name of a csv in it.')
+        if not self.path.exists() or self.path.stat().st_size<2: return pd.DataFrame(columns=['settings'])
+        return _read_runs(self.path)
 
 # %% ../nbs/03_experiments.ipynb #cf14c56e
-def _key(setting): return json.dumps(setting, sort_keys=True, default=str)
+def _key(setting): return json.dumps(setting, sort_keys=True, default=_plain)
 
+def _as_settings(settings):
+    "A list of dicts, or a `GenreError`"
+    lists = hasattr(settings, '__iter__') and not isinstance(settings, (str,bytes,dict))
+    settings = list(settings) if lists else [settings]
+    odd = [o for o in settings if not (lists and isinstance(o, dict) and all(isinstance(k, str) for k in o))]
+    if odd: raise GenreError(f'`settings` holds {short_repr(odd[0])}, and should be a list of dicts, such as `grid` gives.')
+    if bad := {'settings','seconds'} & {k for o in settings for k in o}:
+        raise GenreError(f'A setting cannot be called {min(bad)!r}: the csv has a column of this name. Give it another name.')
+    return settings
+
+def _as_lines(o):
+    "What a run gave, as a list of dicts, or a `GenreError`"
+    lines = [o] if isinstance(o, dict) else list(o) if hasattr(o, '__iter__') and not isinstance(o, str) else [None]
+    if all(isinstance(l, dict) for l in lines): return lines or [{}]
+    raise GenreError(f'A run gave {short_repr(o)}, and should give a dict of figures, such as dict(accuracy=.8), or a list of dicts.')
+
+# %% ../nbs/03_experiments.ipynb #e3c04667
 def _one_run(fn, setting):
     "The lines that one setting adds to the csv, without `settings` and `seconds`, and the seconds"
     start = time.perf_counter()
-    lines = fn(**setting)
-    if isinstance(lines, dict): lines = [lines]
+    lines = _as_lines(fn(**setting))
     if both := {'settings', 'seconds', *setting} & {k for o in lines for k in o}:
         raise GenreError(f'The figure {min(both)!r} has the name of a setting or of a column of the csv. Give it another name.')
     return lines, round(time.perf_counter()-start, 1)
 
 def _append(exp, rows):
-    "The whole table with more rows, written under another name first"
-    df,new = exp.df, pd.DataFrame(rows)
-    if len(df): new = pd.concat([df, new], ignore_index=True) # with an empty table, pandas makes 5 a 5.0
-    with atomic_write(exp.path) as f: f.write(new.to_csv(index=False, lineterminator='\n'))
+    "The whole table with more rows, written under another name first, while nobody else writes"
+    exp.path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(exp.path.with_name(f'.{exp.path.name}.lock')):
+        df,new = exp.df, pd.DataFrame(rows)
+        if rows[0]['settings'] in set(df['settings']): return # another process was quicker
+        if len(df): new = pd.concat([df, new], ignore_index=True) # with an empty table, pandas makes 5 a 5.0
+        with atomic_write(exp.path) as f: f.write(new.to_csv(index=False, lineterminator='\n'))
 
 # %% ../nbs/03_experiments.ipynb #17ca2289
 def _said(setting, lines):
@@ -86,9 +119,9 @@ def run(self:Experiments,
     show=print, # Told of each run when it ends; None for silence
 )->Experiments: # The same
     "Run what the csv does not have yet"
-    have = set(self.df['settings'])
+    have,settings = set(self.df['settings']), _as_settings(settings)
     for i,s in enumerate(settings, 1):
-        if _key(s) in have: continue
+        if _key(s) in have or _key(s) in (have := set(self.df['settings'])): continue # another process may have run it by now
         lines,took = _one_run(fn, s)
         _append(self, [dict(settings=_key(s), **s, **o, seconds=took) for o in lines])
         have.add(_key(s))
@@ -102,13 +135,26 @@ def rows(self:Experiments,
 )->pd.DataFrame: # Without the column `settings`
     "The lines of these settings, whatever else the csv holds"
     df = self.df
-    return df[df['settings'].isin([_key(s) for s in settings])].drop(columns='settings').reset_index(drop=True)
+    return df[df['settings'].isin([_key(s) for s in _as_settings(settings)])].drop(columns='settings').reset_index(drop=True)
 
 # %% ../nbs/03_experiments.ipynb #c109e616
+def _check_columns(df, by, value, n):
+    "A `GenreError` where a table cannot be summarised by these"
+    if gone := [c for c in [*by, value, *([n] if n else [])] if c not in df]:
+        raise GenreError(f'The runs have no column {gone[0]!r}. They have: {", ".join(df)}.')
+    for c in (value, n):
+        if c and len(text := df[c][pd.to_numeric(df[c], errors='coerce').isna() & df[c].notna()]):
+            raise GenreError(f'The column {c!r} holds {short_repr(text.iloc[0])}, and should hold numbers. Give another column.')
+    known = df[df[value].notna()]
+    if n and not (known[value].between(0, 1).all() and known[n].gt(0).all()):
+        raise GenreError(f'The interval of a proportion is asked for, and some runs have a {value!r} beyond 0 and 1, or no {n!r}. '
+            'Give n=None for the interval of the runs alone.')
+
+# %% ../nbs/03_experiments.ipynb #72ea8b59
 def _mean(g, value, n):
     "Mean and interval of the runs `g`"
     m,u = g[value].mean(), mean_interval(g[value], n and int(g[n].iloc[0]))
-    low,high = np.clip([m-u, m+u], 0, 1)
+    low,high = np.clip([m-u, m+u], 0, 1) if g[value].between(0, 1).all() else (m-u, m+u)
     seconds = {'seconds': round(g['seconds'].mean(), 1)} if 'seconds' in g else {}
     return {value: round(m, 4), 'low': round(low, 4), 'high': round(high, 4), 'runs': len(g)} | seconds
 
@@ -120,10 +166,9 @@ def summarise(
 )->pd.DataFrame: # `by`, the mean of `value`, `low`, `high`, `runs`, and the mean of `seconds` where there is one
     "Mean and interval over the runs that differ only in other columns, such as the seed"
     by = [by] if isinstance(by, str) else list(by)
-    if gone := [c for c in [*by, value, *([n] if n else [])] if c not in df]:
-        raise GenreError(f'The runs have no column {gone[0]!r}. They have: {", ".join(df)}.')
+    _check_columns(df, by, value, n)
     groups = df[df[value].notna()].groupby(by, sort=False, dropna=False)
-    return pd.DataFrame([dict(zip(by, k)) | _mean(g, value, n) for k,g in groups])
+    return pd.DataFrame([dict(zip(by, k)) | _mean(g, value, n) for k,g in groups], columns=None if len(groups) else [*by, value])
 
 @patch
 def summary(self:Experiments,
@@ -159,8 +204,10 @@ def plot(self:Experiments,
 ): # Matplotlib's figure
     "Means with their intervals: as lines where `by` is a number, else as points"
     import matplotlib.pyplot as plt
+    if not len(means := self.summary([by]+([group] if group else []), value, n)):
+        raise GenreError(f'No run has a number as {value!r}, so there is nothing to plot.')
     fig,ax = plt.subplots(figsize=figsize, layout='constrained')
-    _bars(ax, self.summary([by]+([group] if group else []), value, n), by, group, value)
+    _bars(ax, means, by, group, value)
     if baseline is not None: ax.axhline(baseline, ls='--', color='grey', lw=1, label='baseline')
     ax.spines[['top','right']].set_visible(False)
     if group or baseline is not None:

@@ -10,9 +10,9 @@ __all__ = ['CatalogArg', 'ModelArg', 'ModelsArg', 'ModelOption', 'FolderArg', 'P
            'ResultsOption', 'SizeOption', 'ModalitiesOption', 'OverviewOption', 'TitleOption', 'TextsOption',
            'argument', 'option', 'comma_words', 'known_word', 'named_param', 'one_of', 'number_option', 'path_meant',
            'check_out', 'check_out_folder', 'check_in', 'check_catalog', 'check_list', 'check_page', 'check_source',
-           'check_folder', 'check_model', 'check_any_model', 'check_onnx', 'check_table', 'path_option',
-           'path_argument', 'not_over', 'picture_files', 'pictures_meant', 'seen_and_read', 'check_columns', 'or_none',
-           'text_option', 'film_texts']
+           'check_folder', 'check_model', 'check_any_model', 'check_onnx', 'check_table', 'check_new_table',
+           'path_option', 'path_argument', 'not_over', 'picture_files', 'pictures_meant', 'seen_and_read',
+           'check_columns', 'or_none', 'text_option', 'film_texts']
 
 # %% ../nbs/94_options.ipynb #f976d346
 import difflib, math, os, re
@@ -20,7 +20,7 @@ from glob import glob
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
-from .core import GenreError
+from .core import GenreError, redact
 
 # %% ../nbs/94_options.ipynb #0e56df19
 def argument(kind, help, **kw): return Annotated[kind, typer.Argument(help=help, **kw)]
@@ -40,6 +40,7 @@ def named_param(param):
     "What a parameter is called on the command line: `--out`, `CATALOG`"
     return param.opts[-1] if param.opts[-1].startswith('-') else param.metavar or param.name.upper()
 
+# %% ../nbs/94_options.ipynb #8ba70603
 def one_of(words, help, *names, many=False, kind=str, **kw):
     "An option that takes one of some words, or several with commas between them"
     words = words.split() if isinstance(words, str) else list(words)
@@ -62,9 +63,10 @@ def path_meant(value, name):
     word = value.strip()
     if not word: raise GenreError(f'{name} is empty. Give a name; if it stands in a variable of the shell, check that it is set.')
     if word=='-': raise GenreError(f'{name} takes a name, and {value!r} is none: commands read and write files. Such a file is ./-.')
-    if re.match(r'(https?|ftp):', word, re.I):
-        raise GenreError(f'{name} takes a file or folder, and {word} is an address. Write addresses into a text file, one a line, '
-            'and fetch them with `genre-fastai download`.')
+    if re.match(r'(https?|ftp):|[a-z][\w+.-]+:/', word, re.I):
+        how = 'Write addresses into a text file, one a line, and fetch them with `genre-fastai download`.'
+        if word[:4].lower() not in ('http','ftp:'): how = 'Copy what is there to this machine, and give the copy.'
+        raise GenreError(f'{name} takes a file or folder, and {redact(word)} is an address. {how}')
     there,bare = (os.path.expanduser(o) for o in (value, word))
     return Path(there if os.path.lexists(there) else bare)
 
@@ -129,28 +131,43 @@ def check_onnx(name, p):
     if p.suffix.lower()!='.onnx': raise GenreError(f'{name}: {p} is to be an ONNX file. End its name with .onnx.')
 
 # %% ../nbs/94_options.ipynb #4f9d6936
-def check_table(name, p):
+def check_table(name, p, ends=('.csv','.txt','')):
+    "A `GenreError` where no table can be written to `p`, or what is there is something else"
     check_out(name, p)
-    if p.suffix.lower() not in ('.csv','.txt',''): raise GenreError(f'{name}: {p} is to be a table. End its name with .csv.')
+    if p.suffix.lower() not in ends: raise GenreError(f'{name}: {p} is to be a table. End its name with .csv.')
+    if not p.is_file() or not p.stat().st_size: return
+    from genre_fastai.tables import file_kind
+    found = file_kind(p)
+    if not found or '.parquet' in ends and found[0]=='a parquet file': return
+    raise GenreError(f'{name}: {p} is {found[0]}, and would be written over. Give another name.')
+
+def check_new_table(name, p): check_table(name, p, ('.csv','.parquet','.txt',''))
 
 # %% ../nbs/94_options.ipynb #c675557e
-def _taken(check):
+def _file_meant(value, name):
+    "The path of what may be a file; one with a slash at its end is a folder, and has to be there"
+    p = path_meant(value, name)
+    if not value.strip().endswith(('/', '/.', '/..', os.sep)) or p.is_dir(): return p
+    raise GenreError(f'{name}: {value.strip()} names a folder, and a file is needed. Give the name of one, such as {p/"name.csv"}.')
+
+def _taken(check, metavar):
     "The callback of a parameter: words to paths, each of them checked"
     def take(param:typer.CallbackParam, value):
         if value is None: return None
         many,name = isinstance(value, (list,tuple)), named_param(param)
-        paths = [path_meant(o, name) for o in (value if many else [value])]
+        paths = [(_file_meant if metavar=='FILE' else path_meant)(o, name) for o in (value if many else [value])]
         for p in paths: check and check(name, p)
         return paths if many else paths[0]
     return take
 
+# %% ../nbs/94_options.ipynb #75eb990d
 def path_option(help, *names, check=None, kind=str, metavar='FILE', **kw):
     "An option that takes a path"
-    return option(kind, help, *names, callback=_taken(check), metavar=metavar, **kw)
+    return option(kind, help, *names, callback=_taken(check, metavar), metavar=metavar, **kw)
 
 def path_argument(help, check=None, kind=str, metavar='FILE'):
     "An argument that takes a path, or several"
-    return argument(kind, help, callback=_taken(check), metavar=metavar)
+    return argument(kind, help, callback=_taken(check, metavar), metavar=metavar)
 
 # %% ../nbs/94_options.ipynb #a21aa890
 def not_over(out, *sources):
@@ -230,7 +247,7 @@ _rules = 'drop relabel duplicates contradictions leaks flags'
 RuleOption = one_of(_rules, 'Rules, separated by commas: drop or relabel (wrong labels), duplicates, contradictions, leaks, flags; '
     'drop if not given, of several labels a row all but drop and relabel', many=True)
 LabelOption = option(str, 'Label of these images', callback=_label)
-OutOption = path_option('File to write', check=check_out)
+OutOption = path_option('Table to write (.csv)', check=check_new_table)
 PrivateOption = option(bool, 'Fetch from private networks too', '--allow-private')
 PixelsOption = option(bool, 'Make the training pixels from the same decode, for `train --cache-pixels`', '--cache-pixels')
 EngineOption = one_of('local ray', "'ray' gives the work to a Ray cluster (RAY_ADDRESS, else this machine); it needs the extra ray")

@@ -7,8 +7,8 @@ Docs: https://genre-fastai.github.io/genre_fastai/tables.html.md"""
 # %% auto #0
 __all__ = ['split_words', 'label_forms', 'tmdb_genre_ids', 'columns', 'file_names', 'label_names', 'film_columns', 'is_unknown',
            'clean_label', 'label_key', 'split_name', 'year_of', 'year_column', 'read_labels', 'tmdb_genre_names',
-           'TableWarning', 'is_own', 'same_labels', 'label_texts', 'mark_columns', 'read_splits', 'foreign_table',
-           'is_picture_name', 'is_absolute', 'relative_names', 'file_column', 'file_kind']
+           'TableWarning', 'is_own', 'same_labels', 'label_texts', 'mark_columns', 'read_splits', 'as_frame',
+           'foreign_table', 'is_picture_name', 'is_absolute', 'relative_names', 'file_column', 'file_kind']
 
 # %% ../nbs/06_tables.ipynb #3a8e5943
 import ast, json, os, re, unicodedata, warnings
@@ -112,22 +112,58 @@ def _names(o):
 # %% ../nbs/06_tables.ipynb #02223fde
 _quoted = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 
+_token = re.compile(rf"np\.str_\(({_quoted.pattern})\)|({_quoted.pattern})|<NA>|\b(?:nan|NaN|NaT|NA|null|undefined)\b")
+_around = re.compile(r'(?:np\.)?(?:array|set|frozenset|list|tuple|Index)\((.*?)(?:,\s*dtype=[\w<>\'".]+)?\)', re.S)
+_curly = {ord(a): b for a,b in zip('\u201c\u201d\u201e\u201f\u2018\u2019', '""""\'\'')}
+
+def _as_python(s):
+    "A list as numpy, pandas and people write it, as Python does: nan is None"
+    if re.match(r'.\s*[\u201c\u201e\u2018]', s): s = s.translate(_curly)
+    return _token.sub(lambda m: m[1] or m[4] or 'None', s)
+
 def _bracketed(s):
     "The labels and the form of a text such as ['Action', 'Comedy'], as Python, JSON, numpy or people write it; None where it is none"
-    s = s.strip()
-    if not 2<=len(s)<=4000 or s[0]+s[-1] not in ('[]','()','{}'): return None
+    s = s.strip() if len(s)<=4000 else ''
+    if m := _around.fullmatch(s): s = m[1].strip() or '[]'
+    if len(s)<2 or s[0]+s[-1] not in ('[]','()','{}'): return None
     try: return list(_names(json.loads(s))),'json'
     except (ValueError, RecursionError): pass # then perhaps as the others write it
-    if _quoted.search(s) and not _quoted.sub('', s[1:-1]).strip(): return [a or b for a,b in _quoted.findall(s)],'list' # numpy: no commas
-    try: return list(_names(ast.literal_eval(s))),'list'
+    p = _as_python(s)
+    if _quoted.search(p) and not re.sub(r'\bNone\b', '', _quoted.sub('', p[1:-1])).strip(): # numpy: no commas
+        return [a or b for a,b in _quoted.findall(p)],'list'
+    try: return list(_names(ast.literal_eval(p))),'list'
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError): pass
-    return None if any(c in s[1:-1] for c in '"{}[]:()') else (s[1:-1].split(','),'bare')
+    torn = any(c in s[1:-1] for c in '"{}[]:()') or s[1:].lstrip()[:1]=="'"
+    return None if torn else (s[1:-1].split(','),'bare')
 
-# %% ../nbs/06_tables.ipynb #fd28c565
+# %% ../nbs/06_tables.ipynb #b1b369c5
+def _is_torn(s):
+    "Was this a list, and is cut off, damaged, or too long to be one of labels?"
+    s = s.strip()
+    if re.match(r'[\[({]\s*[\'"\[({]', s): return True
+    return bool(s) and (s[0] in '[{' or s[-1] in ']}') and any(s.count(a)!=s.count(b) for a,b in ('[]','{}'))
+
+# %% ../nbs/06_tables.ipynb #3d8c5d91
 _many_words = set('labels genres tags categories classes targets genre_names label_list genre_list genre_ids'.split())
 
-def _split_at(s, sep): return [o for o in map(clean_label, s.split() if sep==' ' else s.split(sep)) if o]
+_line = r'[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*(?:[-*\u2022\u25cf\u25aa]\s+)?' # lists in a cell may have a bullet in each line
+_seps = {'|': '[|\uff5c\xa6]', ';': '[;\uff1b\u061b]', ',': '[,\uff0c\u3001\u060c]', 'line': _line, 'tab': '\t', '\\': r'[\\\uff3c]',
+    '\u2022': r'[\u2022\u25cf\u25aa\u25e6\u2023]|(?<=\s)[\xb7\u2027\u30fb\u2219](?=\s)', '\xb7': '[\xb7\u2027\u30fb\u2219]',
+    '/': '[/\uff0f]', ' ': r'\s+'}
+_sure = [';', ',', 'line', 'tab', '\u2022', '\\']
+_seps = {k: re.compile(v) for k,v in _seps.items()}
 
+_in_quotes = re.compile(r'^\s*(["\u201c\u201e\xab])([^"\u201c\u201d\u201e\xab\xbb]+)["\u201c\u201d\xbb]\s*$')
+
+def _pieces(s, sep, more=''):
+    "What stands between separators; `more` of them than that of the column"
+    cut = re.compile('|'.join(_seps[o].pattern for o in (sep, *more))) if more else _seps[sep]
+    s = re.sub(r'^\s*[-*\u2022\u25cf\u25aa]\s+', '', s) if sep=='line' or 'line' in more else s
+    return [_in_quotes.sub(r'\2', o) for o in cut.split(s)]
+
+def _split_at(s, sep): return [o for o in map(clean_label, _pieces(s, sep)) if o]
+
+# %% ../nbs/06_tables.ipynb #db80b337
 def _shares(texts, sep):
     "Of the texts that hold `sep`: the share with a part that also stands in another text, and that where all parts do"
     parts = [set(_split_at(s, sep)) for s in texts]
@@ -137,28 +173,31 @@ def _shares(texts, sep):
 
 def _form(texts, several):
     "What separates the labels in a column of these texts, 'one' where nothing does"
-    if any('|' in s for s in texts): return '|'
-    for sep in ';,':
-        if any(sep in s.strip(sep+' ') for s in texts) and (several or _shares(texts, sep)[0]>.5): return sep
-    if _shares(texts, '/')[1]>=.8: return '/'
+    if any(_seps['|'].search(s) for s in texts): return '|'
+    for sep in _sure:
+        if not any(_seps[sep].search(s) for s in texts): continue
+        if several and any(len(_split_at(s, sep))>1 for s in texts) or _shares(texts, sep)[0]>.5: return sep
+    for sep in '/\xb7':
+        if _shares(texts, sep)[1]>=.8: return sep
     small = all(w[:1].islower() or w[:1].isdigit() for s in texts for w in s.split())
     return ' ' if several and small and _shares(texts, ' ')[1]>=.9 else 'one'
 
 # %% ../nbs/06_tables.ipynb #76ce68b1
 label_forms = {'|': 'labels with | between them', ',': 'labels with commas between them', ';': 'labels with semicolons between them',
-    '/': 'labels with slashes between them', ' ': 'labels with blanks between them',
-    'list': 'lists', 'json': 'JSON lists', 'one': 'one label a row'}
+    '/': 'labels with slashes between them', '\\': 'labels with backslashes between them', ' ': 'labels with blanks between them',
+    'line': 'labels in lines', 'tab': 'labels with tabs between them', '\u2022': 'labels with bullets between them',
+    '\xb7': 'labels with dots between them', 'list': 'lists', 'json': 'JSON lists', 'one': 'one label a row'}
 
 def _known_parts(label, known):
-    "The labels of which a label such as `Action, Comedy` consists, if `known` has all of them"
-    parts = (_split_at(label, sep) for sep in '|;,')
-    return next((p for p in parts if len(p)>1 and {label_key(o) for o in p}<=known), [label])
+    "The labels of which one such as `Action, Comedy` consists, if `known` has all of them"
+    parts = (_split_at(label, sep) for sep in ('|', *_sure) if _seps[sep].search(label))
+    return next((p for p in parts if len(p)>1 and {label_key(o) for o in p}<=known), [o] if (o := clean_label(label)) else [])
 
 def _unmixed(found, other, how, name, col):
     "The labels by number, those in cells that are written otherwise than the rest taken apart, and said; `other` are such cells already"
     known = {label_key(o) for labels in found.values() for o in labels}
     new = {i: [p for o in labels for p in _known_parts(o, known)] for i,labels in found.items()}
-    if odd := sorted({*other, *(i for i in new if new[i]!=found[i])}):
+    if odd := sorted({*other, *(i for i in new if len(new[i])>sum(bool(clean_label(o)) for o in found[i]))}):
         warnings.warn(f'The column `{name}` holds {label_forms[how]}; {len(odd)} cells are written otherwise, the first in row {odd[0]+1}: '
             f'{str(col[odd[0]])[:100]!r} was read as {new[odd[0]]}. Write all of them in one way where that is wrong.')
     return new
@@ -167,7 +206,7 @@ def _listed(cells):
     "The labels and the form of those cells that are lists, by number; a bare bracket counts where all cells have one"
     res = {i: (list(_names(v)),'list') for i,v in cells.items() if not isinstance(v, str)}
     texts = {v: _bracketed(v) for v in {v for i,v in cells.items() if i not in res}}
-    bare = all(texts.values())
+    bare = all(o or _is_torn(v) for v,o in texts.items())
     return res | {i: o for i,v in cells.items() if i not in res and (o := texts[v]) and (bare or o[1]!='bare')}
 
 # %% ../nbs/06_tables.ipynb #37899d24
@@ -180,14 +219,16 @@ def read_labels(
     if form not in (None, *label_forms): raise GenreError(f'Labels cannot be separated by {form!r}. Choose one of {" ".join(label_forms)}.')
     cells = {i: v if not pd.api.types.is_scalar(v) else as_text(v) for i,v in enumerate(col) if not is_unknown(v)}
     lists = _listed(cells) if form in (None,'list','json') else {}
-    plain = {i: v for i,v in cells.items() if i not in lists}
-    how = form or _form(sorted(set(plain.values())), name.strip().casefold() in _many_words)
-    sep = how if len(how)==1 else None
-    found = {i: o for i,(o,_) in lists.items()} | {i: _split_at(v, sep) if sep else [v] for i,v in plain.items()}
-    found = {i: [o for o in map(clean_label, found[i]) if not is_unknown(o)] for i in sorted(found)}
+    plain = {i: v for i,v in cells.items() if i not in lists and not (form in (None,'list','json') and _is_torn(v))}
+    several = name.strip().casefold() in _many_words
+    how = form or _form(sorted(set(plain.values())), several)
+    more = ['line','tab'] if several and not form else []
+    parts = {v: _pieces(v, how, more) if how in _seps else [v] for v in set(plain.values())}
+    found = {i: o for i,(o,_) in lists.items()} | {i: parts[v] for i,v in plain.items()}
+    found = {i: [o for o in map(as_text, found[i]) if not is_unknown(o)] for i in sorted(found)}
     if lists and not form: how = 'json' if any(w=='json' for _,w in lists.values()) else 'list'
     if form is None and how!='one': found = _unmixed(found, plain if lists else {}, how, name, col)
-    return [list(dict.fromkeys(found.get(i, []))) for i in range(len(col))], how
+    return [list(dict.fromkeys(o for o in map(clean_label, found.get(i, [])) if o)) for i in range(len(col))], how
 
 # %% ../nbs/06_tables.ipynb #01237d45
 tmdb_genre_ids = {28: 'Action', 12: 'Adventure', 16: 'Animation', 35: 'Comedy', 80: 'Crime', 99: 'Documentary', 18: 'Drama',
@@ -206,7 +247,9 @@ def tmdb_genre_names(
     raise GenreError(f'{words[names.index(None)][:40]!r} is no id of a genre of TMDB. There are {known}.')
 
 # %% ../nbs/06_tables.ipynb #805a9d24
-class TableWarning(UserWarning): "Something in a table was understood that could have been meant otherwise"
+class TableWarning(UserWarning):
+    "Something in a table was understood that could have been meant otherwise"
+    def __init__(self, msg=''): super().__init__(hide_secrets(str(msg)))
 
 def _say(msg): warnings.warn(msg, TableWarning, stacklevel=2)
 
@@ -217,15 +260,18 @@ columns = 'id file label labels split group url sha256 width height mode status 
 _own_id = re.compile(r'[0-9a-f]{16}(-\d+)?')
 _states = {'ok','failed','dropped'}
 
+def _in_order(df):
+    "Has this table the columns of a catalog in their order?"
+    first = [c for c in columns if c in df]
+    return {'file','status'}<=set(first) and list(df)[:len(first)]==first and set(as_texts(df['status']))<=_states
+
 def is_own(
     df, # Any table
 )->bool:
     "Was this table saved from a catalog? Its rows have our ids; or other ids, and then the columns of a catalog in their order"
     ids = [o for o in as_texts(df['id']) if o] if 'id' in df else []
     if not ids or all(map(_own_id.fullmatch, ids)): return bool(ids)
-    first = [c for c in columns if c in df]
-    whole = {'file','status'}<=set(first) and list(df)[:len(first)]==first and set(as_texts(df['status']))<=_states
-    return whole and len(set(ids))==len(df)
+    return _in_order(df) and len(set(ids))==len(df)
 
 # %% ../nbs/06_tables.ipynb #ab7d00bf
 file_names = ('file fname filename file_name filepath file_path image image_name image_file image_path img img_name img_path '
@@ -300,14 +346,12 @@ def _no_clash(df, what):
     return df
 
 # %% ../nbs/06_tables.ipynb #91b2016c
-_film_id = re.compile(r'(tt)?[0-9]{1,10}(\.0)?')
-
 def _film_ids(df, what):
     "The table, in which `id` names rows; where it names films, it is called so"
     if 'id' not in df: return df
     ids = ['' if is_unknown(o) else o for o in as_texts(df['id'])]
     known = [o for o in ids if o]
-    if len(known)==len(set(known)) or not all(map(_film_id.fullmatch, known)): return df.assign(id=ids)
+    if len(known)==len(set(known)) or _in_order(df): return df.assign(id=ids)
     again = Counter(known).most_common(1)[0][0]
     if len(set(known))*5<=len(known): # numbers of classes, perhaps
         return _renamed(df, 'id', what, f'has {again!r} and others many times, and names neither rows nor films', 'own')
@@ -359,6 +403,13 @@ def _hidden(raw, what, col):
         f'row {odd[0]+1}: '
         f'{ascii(first)[:100]} was read as {clean_label(first)[:100]!r}.')
 
+_lone = re.compile(r'"[^"]*|[^"]*[^"\d]"') # 12" is a record
+
+def _lone_quotes(lists, what, col):
+    "Say which label has a quotation mark at one end only"
+    if odd := next((o for o in dict.fromkeys(o for t in lists for o in t) if _lone.fullmatch(o)), None):
+        _say(f'{what}: {odd!r} in `{col}` has a quotation mark at one end only. Take it out.')
+
 def _how_read(raw, lists, how, what, col, asked):
     "Say how the labels were understood, where that could be otherwise"
     i = max(range(len(lists)), key=lambda i: len(lists[i]), default=None)
@@ -366,19 +417,28 @@ def _how_read(raw, lists, how, what, col, asked):
     if how!='one' and (how!='|' or _plain(col) not in _many_words):
         _say(f'{what}: `{col}` was read as {label_forms[how]}: {str(raw[i])[:100]!r} in row {i+1} is {lists[i]}. The labels of a row are '
             "separated by |; where that is wrong, write them so, or give label_form='one' (--label-form one) for one label a row.")
-    if how in ('one','|') and (odd := next((o for t in lists for o in t if len(_split_at(o.replace(';', ','), ','))>1), None)):
+    odd = next((o for t in lists for o in t if any(len(_split_at(o, p))>1 for p in ';,')), None) if how in ('one','|') else None
+    texts = {v for v in raw if isinstance(v, str) and not v.isalnum()} if how in _seps or how=='one' else ()
+    inside = lambda o: any(len(_split_at(o, sep))>1 for sep in _sure[2:] if sep!=how)
+    parts = (o for v in texts for o in (_pieces(v, how) if how in _seps else [v]) if inside(o))
+    if odd or (odd := next((o for o in map(clean_label, parts) if any(o in t for t in lists)), None)):
         _say(f'{what}: {odd!r} in `{col}` ({_n(sum(odd in t for t in lists))}) was taken for the name of one class. Where it is several '
             'labels, call the column `labels`, and separate them by |.')
 
+# %% ../nbs/06_tables.ipynb #feb623d2
 def _unlabelled(df, raw, lists, what, col):
     "The table, whose rows that say of their label that nothing is known are dropped, and counted"
     odd = [i for i,(v,t) in enumerate(zip(raw, lists)) if not t and not is_missing(v) and clean_label(v)]
     status = as_texts(df['status']).tolist() if 'status' in df else ['']*len(df)
     odd = [i for i in odd if status[i] in ('', 'ok')]
     if not odd: return df
-    words = ', '.join(repr(w) for w,_ in Counter(clean_label(raw[i])[:40] for i in odd).most_common(3))
-    _say(f'{what}: {_n(len(odd))} with {words} in `{col}`, which says that nothing is known, take no part; the first is row '
-        f"{odd[0]+1}. Where it is a class, give it another name, such as 'no genre'.")
+    torn = [i for i in odd if isinstance(raw[i], str) and _is_torn(raw[i])]
+    if torn: _say(f'{what}: {_n(len(torn))} with a list in `{col}` that is cut off or damaged take no part; the first is row {torn[0]+1}: '
+        f'{raw[torn[0]][:80]!r}. Write the whole list there.')
+    if bare := [i for i in odd if i not in set(torn)]:
+        words = ', '.join(repr(w) for w,_ in Counter(clean_label(raw[i])[:40] for i in bare).most_common(3))
+        _say(f'{what}: {_n(len(bare))} with {words} in `{col}`, which says that nothing is known, take no part; the first is row '
+            f"{bare[0]+1}. Where it is a class, give it another name, such as 'no genre'.")
     reason = as_texts(df['reason']).tolist() if 'reason' in df else ['']*len(df)
     for i in odd: status[i],reason[i] = 'dropped', f'no label: {clean_label(raw[i])[:40]}'
     return df.assign(status=status, reason=reason)
@@ -399,12 +459,35 @@ def label_texts(
         raise GenreError(f'The label {bad!r} holds a |, which separates labels. Rename it.')
     return ['|'.join(t) for t in lists]
 
+# %% ../nbs/06_tables.ipynb #6830f8fa
+_with_zeros = re.compile(r'([-+]?[0-9]+)[.,]0+')
+
+def _no_commas(col, what, form):
+    "A column of one label, whose numbers have a decimal comma and nothing but zeros behind it, without these"
+    known = [o for o in as_texts(col) if not is_unknown(o)]
+    if form or _plain(str(col.name)) in _many_words or not any(',' in o for o in known): return col
+    if not all(_with_zeros.fullmatch(o.strip()) for o in known): return col
+    _say(f'{what}: the labels in `{col.name}` are whole numbers: {known[0]!r} was read as {_with_zeros.fullmatch(known[0].strip())[1]!r}.')
+    return as_texts(col).map(lambda o: _with_zeros.sub(r'\1', o))
+
+def _whole_numbers(lists, raw, how, what, col):
+    "The labels; where all are whole numbers, without the .0 that pandas and spreadsheets give them"
+    names = {o for t in lists for o in t}
+    new = {o: m[1] for o in names if (m := _with_zeros.fullmatch(o))}
+    if not new or ',' in ''.join(new) or not all(o in new or re.fullmatch('[-+]?[0-9]+', o) for o in names): return lists
+    a = min(new)
+    _say(f'{what}: the labels in `{col}` are whole numbers: {a!r} was read as {new[a]!r}.')
+    return [list(dict.fromkeys(new.get(o, o) for o in t)) for t in lists]
+
+# %% ../nbs/06_tables.ipynb #f8bd862c
 def _read_column(df, col, what, form):
     "The table, with the labels of column `col` in `label`, or in `labels` where there are several a row or the name says so"
     raw = df[col].tolist()
-    try: lists,how = read_labels(df[col], form)
+    try: lists,how = read_labels(_no_commas(df[col], what, form), form)
     except GenreError as e: raise GenreError(f'{what}: {e}') from None
+    lists = _whole_numbers(lists, raw, how, what, col)
     _hidden(raw, what, col)
+    _lone_quotes(lists, what, col)
     _how_read(raw, lists, how, what, col, form)
     lists = _join(lists, what)
     several = form!='one' and (how!='one' or _plain(col) in _many_words)
@@ -536,6 +619,35 @@ def _one_hot(df, what):
     _say(f'{what}: the {len(cols)} columns of 0 and 1 from `{cols[0]}` to `{cols[-1]}` were taken for labels: row 1 has {lists[0]}.')
     return df.assign(labels=label_texts(lists))
 
+def _edited(df, what):
+    "A table that was saved from a catalog, as a hand may have changed it since"
+    if 'status' in df and not set(as_texts(df['status']))<=_states:
+        df = _status(df, what)
+        odd = ~df['status'].isin([*_states, ''])
+        why = as_texts(df['reason']) if 'reason' in df else pd.Series('', df.index)
+        df = df.assign(reason=why.mask(odd & (why==''), 'status: '+df['status']), status=df['status'].mask(odd, 'dropped'))
+    for c in {'label','labels'} & set(df):
+        if not all(isinstance(o, str) for o in df[c]): continue
+        clean = {o: '|'.join(map(clean_label, o.split('|'))) for o in df[c].unique()}
+        if any(k!=v for k,v in clean.items()): df = df.assign(**{c: df[c].map(clean)})
+    return df
+
+# %% ../nbs/06_tables.ipynb #6ef92e04
+def as_frame(
+    df, # A DataFrame, a dict of columns, or a list of dicts
+    what='The table', # What it is, for the message
+)->pd.DataFrame:
+    "What people give for a table, as a DataFrame"
+    if isinstance(df, dict):
+        n = {c: len(v) for c,v in df.items() if isinstance(v, (list, tuple, np.ndarray))}
+        if len(set(n.values()))>1:
+            a,b = max(n, key=n.get), min(n, key=n.get)
+            raise GenreError(f'{what} has columns of unequal length: {_n(n[a], "value")} in `{a}`, {n[b]} in `{b}`. Give one for each row.')
+    try: return pd.DataFrame(df)
+    except (ValueError, TypeError) as e:
+        raise GenreError(f'{what} is no table: {str(e)[:200]}. Give a DataFrame, or a list of dicts.') from e
+
+# %% ../nbs/06_tables.ipynb #145b5ea3
 def foreign_table(
     df, # A table, with cells of any kind
     what='The table', # What it is, for messages
@@ -544,7 +656,8 @@ def foreign_table(
 )->pd.DataFrame: # With `file`, `label` or `labels` (with | between them) and `split`, as far as they are there
     "A table of strangers as a catalog understands it; one that was saved from a catalog is not changed"
     df = _named(df, what)
-    if is_own(df) or not len(df): return df
+    if not len(df): return df
+    if is_own(df): return _edited(df, what)
     if not journal: df = _file_column(_film_ids(_no_clash(df, what), what), what)
     df = _films(df, what)
     if (col := _label_column(df)) is not None: df = _read_column(df, col, what, label_form)
@@ -596,10 +709,15 @@ def is_absolute(
     "Does it begin at the root of a disk, as POSIX, Windows or addresses of files write it?"
     return bool(re.match(r'\s*["\']?([/\\]|[A-Za-z]:[/\\]|file:)', name, re.I))
 
-def _single(new, names):
-    "Those files, by number, that only one name means"
+# %% ../nbs/06_tables.ipynb #f7cb4e4a
+def _single(new, names, taken=()):
+    "Those files, by number, that only one name means, and none of `taken`"
     users = Counter(f for f,_ in {(f, names[i]) for i,f in new.items()})
-    return {i: f for i,f in new.items() if users[f]==1}
+    return {i: f for i,f in new.items() if users[f]==1 and f not in taken}
+
+def _as_asked(new, asked):
+    "Those files, by number, that differ from what is asked in nothing but case"
+    return {i: f for i,f in new.items() if _file_key(f)==_file_key(asked[i])}
 
 # %% ../nbs/06_tables.ipynb #dc84ab4c
 def _without(parts, names, folder, tree):
@@ -612,7 +730,9 @@ def _without(parts, names, folder, tree):
     if not tried: return {}
     pre = max(tried, key=lambda o: (tried[o], -len(o)))
     rest = {i: '/'.join(p[len(pre):]) for i,p in parts.items() if tuple(p[:len(pre)])==pre and len(p)>len(pre)}
-    return _single({i: _found(o, tree) or o for i,o in rest.items()}, names)
+    new = {i: _found(o, tree) or o for i,o in rest.items()}
+    same = _single(_as_asked(new, rest), names)
+    return same | _single({i: f for i,f in new.items() if i not in same}, names, {*names, *same.values()})
 
 def _within(parts, tree):
     "What is meant by names to which a folder must be added: by that with which most are found"
@@ -630,8 +750,8 @@ def _meant(names, folder, todo, tree):
     parts = {i: p for i in todo if (p := _parts(names[i]))}
     plain = {i: '/'.join(p) for i,p in parts.items()}
     near = {i: f for i,o in plain.items() if (f := _found(o, tree) or _found(unquote(o), tree))}
-    same = {i: f for i,f in near.items() if _file_key(f)==_file_key(plain[i])}
-    res = same | _single({i: f for i,f in near.items() if i not in same}, names)
+    same = _as_asked(near, plain)
+    res = same | _single({i: f for i,f in near.items() if i not in same}, names, {*names, *same.values()})
     for _ in range(20): # leading parts
         new = _without({i: p for i,p in parts.items() if i not in res}, names, folder, tree)
         if not new: break

@@ -172,3 +172,91 @@ def test_messages_name_file_and_id(tmp_path):
     sess.delete('row6')
     again = [dict(id='row6', action='keep', before='')]
     with pytest.raises(GenreError, match=r'Decision 1: 6.jpg \(id row6\) does not take part already'): apply_decisions(sess.apply(), again)
+
+# ---- rules decide anew
+by_rule = st.tuples(st.sampled_from([o for o in actions if o!='copy_of']), st.integers(0, 39), labels, st.booleans())
+
+def mixed(sess, steps):
+    "Decisions of a person and of a rule in turn; what the person's last one left of each row"
+    told = dict(model='m', why='looked at it')
+    for kind,i,label,rule in steps:
+        d = dict(id=f'row{i}', action=kind, after=label) | (dict(who='rule x') if rule else told)
+        try: sess.decide([d])
+        except GenreError: assert i%5==0 or kind in ('add_label','remove_label')
+    return {d['id']: (d['action'], d['after'], d['why'], d['model'], d['when']) for d in sess.log.done if by_person(d)}
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(by_rule, max_size=16), st.booleans())
+def test_rules_go_and_persons_stay(tmp_path_factory, steps, multi):
+    path = tmp_path_factory.mktemp('r')
+    sess = CleaningSession(catalog(path, multi=multi), path/'j.jsonl')
+    mine,start = mixed(sess, steps), (path/'j.jsonl').read_bytes() if steps else b''
+    sess.undo_rules()
+    again = CleaningSession(sess.cat, path/'j.jsonl')
+    assert {d['id']: (d['action'], d['after'], d['why'], d['model'], d['when']) for d in again.log.done}==mine=={
+        k: (d['action'], d['after'], d['why'], d['model'], d['when']) for k,d in sess.decided.items()}
+    assert not steps or (path/'j.jsonl').read_bytes().startswith(start) # nothing is ever erased
+    assert again.apply().to_csv()==sess.apply().to_csv()
+    assert not sess.undo_rules()
+
+def rules_over_persons(path, n=30):
+    sess = CleaningSession(catalog(path), path/'j.jsonl')
+    sess.decide([dict(id='row1', action='delete', who='rule drop')])
+    sess.decide_many([dict(id=f'row{i}', action='relabel', after='superhero') for i in range(2, n) if i%5])
+    sess.relabel('row1', 'superhero')
+    return sess, {k:d for k,d in sess.decided.items() if by_person(d)}
+
+@pytest.mark.parametrize('at', ['os.fsync', 'os.replace', 'shutil.copymode', 'genre_fastai.clean.decisions.apply_decisions',
+    'genre_fastai.clean.decisions._write_whole', 'genre_fastai.clean.decisions._now'])
+def test_stopped_while_rules_are_taken_back(tmp_path, monkeypatch, at):
+    "Ctrl-C or a full disk at any point: the journal is as it was, or as it should be"
+    sess,mine = rules_over_persons(tmp_path)
+    data = (tmp_path/'j.jsonl').read_bytes()
+    for e in (KeyboardInterrupt, OSError):
+        with monkeypatch.context() as m:
+            m.setattr(at, lambda *a, **kw: (_ for _ in ()).throw(e()))
+            with pytest.raises(e): CleaningSession(sess.cat, tmp_path/'j.jsonl').undo_rules()
+        assert (tmp_path/'j.jsonl').read_bytes()==data and [o.name for o in tmp_path.glob('*.tmp')]==[]
+    sess.undo_rules()
+    assert {k: d['after'] for k,d in sess.decided.items()}=={k: d['after'] for k,d in mine.items()}
+    assert len(mine)==len(sess.decided) and len({d.get('batch') for d in sess.log.done})==2
+    sess.undo(), sess.undo() # the one, and the batch
+    assert not sess.decided
+
+def test_killed_while_rules_are_taken_back(tmp_path):
+    "SIGKILL between any two steps of the file system"
+    sess,mine = rules_over_persons(tmp_path)
+    code = f'''
+import os, signal, sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from pathlib import Path
+from test_clean import catalog
+from genre_fastai.clean.decisions import CleaningSession
+sess = CleaningSession(catalog(Path(sys.argv[1])), Path(sys.argv[1])/'j.jsonl')
+for at in (0, 1):
+    if not os.fork():
+        f = os.replace
+        def stop(*a): at and f(*a); os.kill(os.getpid(), signal.SIGKILL)
+        os.replace = stop
+        sess.undo_rules()
+    os.wait()
+    print({{k: d['after'] for k,d in CleaningSession(sess.cat, sess.journal).decided.items() if d['who']=='person'}}
+        =={ {k: d['after'] for k,d in mine.items()} !r}, flush=True)
+'''
+    assert subprocess.run([sys.executable, '-c', code, str(tmp_path)], capture_output=True, text=True).stdout.split()==['True']*2
+    assert sess.refresh().undo_rules()==[] and not list(tmp_path.glob('*.part'))
+
+def test_a_journal_keeps_its_name_and_mode(tmp_path):
+    sess,_ = rules_over_persons(tmp_path)
+    (tmp_path/'j.jsonl').chmod(0o664)
+    (tmp_path/'link.jsonl').symlink_to(tmp_path/'j.jsonl')
+    assert len(CleaningSession(sess.cat, tmp_path/'link.jsonl').undo_rules())==1
+    assert (tmp_path/'link.jsonl').is_symlink() and (tmp_path/'j.jsonl').stat().st_mode&0o777==0o664
+    assert sess.refresh().undo_rules()==[]
+
+def test_a_person_marks_while_rules_decide(tmp_path):
+    "What was marked after the rules looked is not overruled"
+    sess = CleaningSession(catalog(tmp_path), tmp_path/'j.jsonl')
+    CleaningSession(sess.cat, tmp_path/'j.jsonl').keep('row1')
+    assert sess.decide([dict(id=f'row{i}', action='delete', who='rule drop') for i in (1,2)], rest=True)[0]['id']=='row2'
+    assert sess.state('row1')['action']=='keep'

@@ -1,18 +1,17 @@
 "The downloader over real sockets on loopback: each fault, each refusal, death and resume"
 import importlib.util, asyncio, contextlib, email.utils, errno, gzip, hashlib, io, json, os, random, shutil, signal, socket, ssl, subprocess, sys, threading, time
-import tracemalloc
+import tracemalloc, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import aiohttp, pandas as pd, pytest
 from PIL import Image, ImageFile
-from genre_fastai.core import GenreError, atomic_write
+from genre_fastai.core import GenreError, atomic_write, redact
 from genre_fastai.catalog.core import read_catalog, row_ids
 from genre_fastai.catalog.build import build_catalog
 from genre_fastai.collect import folder, net
 from genre_fastai.collect.download import Downloader, DownloadReport, download_posters, download_report, iter_urls, journal_rows, read_journal
 from genre_fastai.collect.folder import ImageFolder, MeasureQueue
-from genre_fastai.collect.net import redact
 from genre_fastai.images import BadImage, check_image, upright_rgb
 from genre_fastai.measure import MeasureStore
 from genre_fastai.store import StoreWarning
@@ -983,3 +982,29 @@ def test_stopped_and_what_was_measured_is_kept(tmp_path, cache, monkeypatch):
 @pytest.mark.parametrize('bad', [256, (0,60), 'large', (80,60,3)])
 def test_pixels_of_no_size(tmp_path, bad):
     with pytest.raises(GenreError, match='is no size'): fetch(['https://a.b/1.jpg'], tmp_path, cache_pixels=bad)
+
+# --- lists of strangers
+
+@pytest.mark.parametrize('stream', [False, True])
+def test_a_journal_tells_no_secret(tmp_path, stream, capsys):
+    "Wherever an address stands in a list, its secrets stay out of what is written and printed"
+    (tmp_path/'l.csv').write_text('url,label,note\n' + ''.join(f'{o},{l},{n}\n' for o,l,n in [
+        ('http://u:S3CRET@127.0.0.1:9/1.jpg', 'horror', 'see http://u:S3CRET@x.org'), ('http://127.0.0.1:9/?sig=S3CRET', 'http://x.org/?token=S3CRET', ''),
+        ('http://u:S3CRET@127.0.0.1:9/1,2.jpg', 'horror', ''), ('u:S3CRET@127.0.0.1:9/1.jpg', '(http://x.org/?key=S3CRET)', '"""http://x.org/?key=S3CRET"", x"')]))
+    for _ in range(2): got = download_posters(tmp_path/'l.csv', tmp_path/'o', progress=None, as_catalog=not stream)
+    wrote = ''.join(p.read_text() for p in (tmp_path/'o').rglob('*') if p.is_file())
+    assert 'S3CRET' not in wrote + ''.join(capsys.readouterr()) and 'see http://x.org' in wrote
+    assert len(list(journal_rows(tmp_path/'o'/'journal.jsonl')))==4
+    assert dict(got.counts)=={'before': 4} if stream else len(got)==4
+    rows = [dict(url='http://127.0.0.1:9/1.jpg', meta={'page': ['//u:S3CRET@x.org', {'b': 'http://x.org/?key=S3CRET'}]})]
+    download_posters(rows, tmp_path/'p', progress=False)
+    assert 'S3CRET' not in (tmp_path/'p'/'journal.jsonl').read_text()
+
+@pytest.mark.parametrize('enc', ['utf-8-sig', 'utf-16', 'cp1252'])
+def test_a_list_in_any_encoding(tmp_path, enc):
+    text = 'sep=;\r\nposter_url;label\r\nhttp://127.0.0.1:9/1.jpg;comédie\r\n'
+    (tmp_path/'l.csv').write_bytes(text.encode(enc))
+    with warnings.catch_warnings(record=True) as told:
+        download_posters(tmp_path/'l.csv', tmp_path/'o', progress=False, as_catalog=False)
+    assert [(o['url'], o['label']) for o in journal_rows(tmp_path/'o'/'journal.jsonl')]==[('http://127.0.0.1:9/1.jpg', 'comédie')]
+    assert len(told)==(enc=='cp1252')

@@ -367,3 +367,88 @@ def test_time_of_a_large_table(tmp_path):
     assert len(Catalog(df).classes)==19
     read_labels(pd.Series(['"\\"'*1300, '['*3000+']'*3000, "['"+'a'*3000, '('*3999+')']*50, name='labels'))
     assert time.perf_counter()-start<8
+
+# --- what programs and hands do to tables
+
+def raw(tmp_path, data, name='t.csv', **kw):
+    (tmp_path/name).write_bytes(data if isinstance(data, bytes) else data.encode())
+    return heard(lambda: catalog_from(tmp_path/name, **kw))
+
+@pytest.mark.parametrize('mark', ['\n', '\r\n', '\t', '\\', ' \u2022 ', ' \u00b7 ', '\uff0c', '\u3001', '\u060c ', '\uff1b', '\n- ', ' \u25cf '])
+@pytest.mark.parametrize('col', ['genres', 'label'])
+def test_marks_between_labels(tmp_path, mark, col):
+    "In a column for several each mark separates; in one for a single label where the parts turn up elsewhere"
+    cat,said = raw(tmp_path, table([f'Action{mark}Comedy','Action',f'Comedy{mark}Action'], col).to_csv(index=False))
+    assert cat.classes==['Action','Comedy'] and cat.multi and 'was read as labels' in said
+    cat,said = raw(tmp_path, table([f'Action{mark}Comedy','Drama','War'], col).to_csv(index=False))
+    assert cat.classes==(['Action','Comedy','Drama','War'] if col=='genres' else cat.classes) and (cat.multi or 'name of one class' in said)
+
+def test_marks_that_belong_to_names(tmp_path):
+    for vals in (['Pel\u00b7l\u00edcula','Drama'], ['Sci-Fi & Fantasy','Fantasy'], ['AC-DC','Drama'], ['Sci-Fi - Space','Drama']):
+        cat,said = raw(tmp_path, table(vals, 'genres').to_csv(index=False))
+        assert cat.classes==sorted(vals) and not said
+
+@pytest.mark.parametrize('cell', ["['Action', 'Dra", "[{'id': 18, 'name': 'Dra", '[{"id": 28, "name": "Action"}, {"id"', "['Action', 'Dra]", "'name': 'Drama'}]"])
+def test_a_list_that_is_cut_off(tmp_path, cell):
+    cat,said = raw(tmp_path, table([cell, "['Action']", "['Drama', nan]", 'array(["Action"], dtype=object)'], 'genres').to_csv(index=False))
+    assert cat.targets==[[],['Action'],['Drama'],['Action']] and cat.df['status'].tolist()==['dropped','ok','ok','ok']
+    assert 'cut off or damaged take no part; the first is row 1' in said
+
+def test_quotes_that_take_in_rows(tmp_path):
+    rows = [f'p/{i}.jpg,{"ab"[i%2]*3},{2000+i}' for i in range(6)]
+    text = lambda r, sep=',', head='file,label,year': '\n'.join([head, *r]).replace(',', sep) + '\n'
+    for a,b in ((1, 4), (1, 2), (2, None)): # a mark that opens in row a, and one that closes it in row b
+        for where in (lambda o: '"'+o, lambda o: o.replace(',', ',"', 1)):
+            r = [where(o) if i in (a, b) else o for i,o in enumerate(rows)]
+            for sep in ',;\t':
+                with pytest.raises(GenreError, match=f'line {a+2}: a '): raw(tmp_path, text(r, sep))
+    fine = 'file,label,overview\n1.jpg,a,"Three men, a plan,\nand, well, a dog"\n2.jpg,b,"See https://e.org, or\n1984, once, again\n\nend"\n'
+    cat,said = raw(tmp_path, fine)
+    assert len(cat)==2 and not said and '\n\nend' in cat.df['overview'][1]
+
+def test_ends_of_lines_and_blanks_before_quotes(tmp_path):
+    for text in ('file,label\r0.jpg,a b\r1.jpg,c\r', 'file;label\r0.jpg;a b\r1.jpg;c', 'file, label\n"0.jpg", "a b"\n"1.jpg", "c"\n', ' "file" ; "label"\n"0.jpg"; "a b"\n1.jpg; c\n'):
+        assert raw(tmp_path, text)[0].df[['file','label']].values.tolist()==[['0.jpg','a b'],['1.jpg','c']]
+
+@pytest.mark.parametrize('enc,word', [('cp1251','\u043a\u043e\u043c\u0435\u0434\u0438\u044f'), ('mac_roman','com\u00e9die'), ('cp1250','P\u0159\u00edb\u011bh'), ('shift_jis','\u604b\u611b'),
+    ('gbk','\u7231\u60c5'), ('koi8_r','\u0434\u0440\u0430\u043c\u0430'), ('euc_kr','\uc0ac\ub791'), ('big5','\u611b\u60c5'), ('cp1253','\u03b4\u03c1\u03ac\u03bc\u03b1')])
+def test_letters_of_other_encodings(tmp_path, enc, word):
+    assert 'line 2 says' in raw(tmp_path, f'file,label\n0.jpg,{word}\n1.jpg,x\n'.encode(enc))[1]
+
+def test_letters_of_every_day(tmp_path):
+    for words in ('com\u00e9die \u0153uvre', '\u00c4rger s\u00fc\u00df', 'acci\u00f3n \u00bfqu\u00e9?', 'com\u00e9dia a\u00e7\u00e3o', 'sm\u00f8rrebr\u00f8d p\u00e5', '\u201cDrama\u201d \u2013 5 \u20ac'):
+        cat,said = raw(tmp_path, f'file,label\n0.jpg,{words}\n1.jpg,x\n'.encode('cp1252'))
+        assert words in cat.classes and not said
+    cat,said = raw(tmp_path, 'file,label\n0.jpg,com\u00e9die\n'.encode()+'1.jpg,com\u00e9die\n2.jpg,x\n'.encode('cp1252'))
+    assert cat.classes==['com\u00e9die','x'] and 'mixes encodings' in said and 'line 3' in said
+    both = ''.join(f'{f},com\u00e9die,' for f in F[:1]).encode()+'\u00e9\n'.encode('cp1252')+b'1.jpg,x,\n'
+    cat,said = raw(tmp_path, b'file,label,title\n'+both)
+    assert cat.classes==['com\u00e9die','x'] and cat.df['title'][0]=='\u00e9' and 'mixes encodings' in said
+    assert raw(tmp_path, 'file,label\n0.jpg,a\n1.jpg,b"\n')[1].count('quotation mark at one end')==1
+
+def test_damaged_lines_are_counted(tmp_path):
+    rows = [json.dumps(dict(file=f, label='ab'[i%2])) for i,f in enumerate(F)]
+    assert len(raw(tmp_path, ',\n'.join(rows), 'm.jsonl')[0])==12 and len(raw(tmp_path, '[\n'+',\n'.join(rows)+'\n]', 'm.jsonl')[0])==12
+    cat,said = raw(tmp_path, '\n'.join([*rows[:5], rows[5][:-1], *rows[6:11], rows[11][:9]]), 'm.jsonl')
+    assert len(cat)==10 and '2 of 12 lines' in said and 'line 6' in said
+    with pytest.raises(GenreError, match="no line is a JSON object; the first is 'hello'"): raw(tmp_path, 'hello\nworld', 'm.jsonl')
+
+def test_a_picture_of_another_row(tmp_path):
+    posters(tmp_path, 3)
+    for name in ('x/2.png', 'x/2', 'C:\\me\\x\\2.gif'):
+        cat,_ = heard(lambda: relative_names(['x/0.jpg','x/2.jpg',name], tmp_path))
+        assert cat==['x/0.jpg','x/2.jpg',name]
+        assert heard(lambda: relative_names(['x/0.jpg',name], tmp_path))[0]==['x/0.jpg','x/2.jpg']
+
+def test_whole_numbers_as_labels(tmp_path):
+    for vals in (['1','1.0','2.0'], ['1,0','1,0','2,0'], ['1.00','1','2']):
+        cat,said = raw(tmp_path, table(vals).to_csv(index=False, sep=';'))
+        assert cat.df['label'].tolist()==['1','1','2'] and 'are whole numbers' in said
+    assert Catalog(table([1.0,2.0])).classes==['1','2'] and raw(tmp_path, table(['1.5','2.0']).to_csv(index=False))[0].classes==['1.5','2.0']
+
+def test_columns_of_unequal_length_and_ids_that_repeat(tmp_path):
+    for make in (Catalog, catalog_from):
+        with pytest.raises(GenreError, match='unequal length: 12 values in `file`, 1 in `label`'): make(dict(file=F, label=['x']))
+    cat,said = raw(tmp_path, table(list('abab'), id=['alien','alien','brazil','heat']).to_csv(index=False))
+    assert cat.df['film_id'].tolist()==['alien','alien','brazil','heat'] and 'names 3 films' in said
+    with pytest.raises(GenreError, match='t.csv: two rows of the catalog, 1 and 2'): raw(tmp_path, table(['a','b'], id=['0123456789abcdef']*2).to_csv(index=False))

@@ -194,7 +194,7 @@ def test_bad_lines_are_named(tmp_path):
 @pytest.mark.parametrize('text,match', [('', 'is empty'), ('\n\n# x\n', 'is empty'), ('url\n', 'no web address'),
     ('url,title,title\nhttps://a.example.com/1,b,c\n', 'several columns'),
     ('url,title\nhttps://a.example.com/1,"never closed\n', 'line 2.*quotes'),
-    ('title,cover\nAlien,https://a.example.com/1.jpg\n', 'no web address.*column `url`'),
+    ('title,scan\nAlien,1.jpg\n', 'no web address.*column `url`'),
     ('https://a.example.com/1.jpg,https://a.example.com/2.jpg\n', 'several values on a line')])
 def test_refused(tmp_path, text, match):
     (tmp_path/'l.csv').write_text(text)
@@ -248,3 +248,51 @@ def test_merge_without_labels():
     a = pd.DataFrame(dict(url=['https://a.b/1.jpg','https://a.b/1.jpg','https://a.b/2.jpg']))
     assert merge_urls(a)[['url','label','rank']].values.tolist()==[['https://a.b/1.jpg','','1'],['https://a.b/2.jpg','','2']]
     with pytest.raises(GenreError, match='column `url`'): merge_urls(pd.DataFrame(dict(address=['x'])))
+
+# --- lists of strangers: headers, labels, secrets
+
+@pytest.mark.parametrize('text', ['poster_url,genre\n{},horror\n', 'image_link,label\n{},horror\n', 'film;afiche;genre\nA;{};horror\n',
+    'sep=;\nurl;label\n{};horror\n', '"sep=,"\r\nPosterURL, label\r\n{}, "horror"\r\n', 'url|label\n{}|horror\n', 'id\tpic\tgenre\n1\t{}\thorror\n',
+    '# mine\n\nPlot,Poster link,genre\n"a\nb",{},horror\n', 'url,image,genre\n/p/1,{},horror\n', 'page,cover,genre\nhttp://x.org/1,{},horror\n'])
+def test_a_header_by_any_name(tmp_path, text):
+    "The column with the addresses is found, and the label beside each stays with it; the same row by row"
+    (tmp_path/'l.csv').write_bytes(text.format('http://x.org/1.jpg').encode())
+    row = read_urls(tmp_path/'l.csv').iloc[0]
+    assert (row['url'], row.get('genre') or row['label'])==('http://x.org/1.jpg', 'horror')
+    assert [(o['url'], o.get('genre') or o['label']) for o in iter_list(tmp_path/'l.csv')]==[(row['url'], 'horror')]
+
+def test_labels_without_a_header_are_said(tmp_path):
+    for sep in (',', ';', ' ', '|'):
+        (tmp_path/'l.txt').write_text(f'http://x.org/1.jpg{sep}horror\nhttp://x.org/2.jpg{sep}romance\n')
+        with pytest.warns(UrlWarning, match='line url,label above'): read_urls(tmp_path/'l.txt')
+    (tmp_path/'l.txt').write_text('a,b\nhttp://x.org/1,http://y.org/2\n')
+    with pytest.raises(GenreError, match='Call the one with the pictures'): read_urls(tmp_path/'l.txt')
+    (tmp_path/'l.txt').write_text('My list, of posters\nhttps://x.org/casablanca,1942.jpg\nhttps://x.org/w_1,h_2/3.jpg\n')
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter('always')
+        assert len(read_urls(tmp_path/'l.txt'))==2
+    assert len(told)==1 and 'line 1' in str(told[0].message)
+
+def test_one_label_in_two_spellings_is_no_contradiction(tmp_path):
+    for name,label in (('a', 'horror'), ('b', 'Horror ')): (tmp_path/f'{name}.csv').write_text(f'url,label\nhttp://x.org/1.jpg,{label}\n')
+    for how in ('keep', 'drop', 'best'):
+        with warnings.catch_warnings(record=True) as told: urls = merge_urls(tmp_path/'a.csv', tmp_path/'b.csv', conflicts=how)
+        assert urls[['url', 'label']].values.tolist()==[['http://x.org/1.jpg', 'horror']] and not told
+
+secret_forms = ['http://u:{}@x.org/1.jpg', 'htp://u:{}@x.org/1.jpg', 'u:{}@x.org/1.jpg', 'http://u:a/{}@x.org/1.jpg', 'http://u:a#{}@x.org/1.jpg',
+    'http://x.org/?api_key={}', 'htp://x.org/?api_key={}', 'http://x.org/?a=1&X-Amz-Signature={}', 'http://x.org/1?authtoken={}#top',
+    'http://x.org/1;jsessionid={}', 'http://x.org/r?to=http://u:{}@y.org/', 'http://x.org/?password={}&b=2', 'http://x y.org/?client_secret={}']
+
+@pytest.mark.parametrize('form', secret_forms)
+def test_no_message_tells_a_secret(tmp_path, form):
+    url,bad = form.format('S3CRET'), []
+    (tmp_path/'l.csv').write_text(f'url,label\n{url},horror\n{url},romance\nhtp:{url},a,b\n')
+    said = []
+    of_rows = lambda: merge_urls(tmp_path/'l.csv'), lambda: read_urls(tmp_path/'l.csv', bad=bad), lambda: url_table([dict(url=f'x{url}')], bad=bad)
+    of_names = lambda: read_urls(url), lambda: merge_urls(pd.DataFrame({url: [1]}))
+    for f in of_rows + of_names*('//' in url):
+        with warnings.catch_warnings(record=True) as told:
+            try: f()
+            except GenreError as e: said.append(e)
+        said += [o.message for o in told]
+    assert said and 'S3CRET' not in ' '.join(map(str, [*said, bad]))

@@ -53,14 +53,24 @@ def _pyarrow():
     except ImportError: raise GenreError("Parquet needs pyarrow: pip install 'genre_fastai[parquet]'. Or use csv.") from None
     return pyarrow,pyarrow.parquet
 
+def _remedy(pa, e, does):
+    "What can be done about an error"
+    if isinstance(e, ImportError): return 'Install that package (pip install), or copy the file to this disk.'
+    if isinstance(e, FileNotFoundError): return 'Check the name.'
+    if isinstance(e, PermissionError): return f'Check that you may have it {does}.'
+    if does=='read' and isinstance(e, (pa.ArrowInvalid, EOFError)):
+        return 'It is empty, cut off, or no parquet file: copy or fetch it again, or write it anew with pandas.DataFrame.to_parquet.'
+    return 'Check the name, the connection and the room on the disk.' if isinstance(e, OSError) else 'Copy or fetch it again.'
+
 @contextlib.contextmanager
 def _said(what, does='read'):
     "Errors of pyarrow and of file systems in words"
     pa = _pyarrow()[0]
     try: yield
     except (pa.ArrowException, OSError, ImportError, ValueError, EOFError) as e:
-        raise GenreError(f'{what} cannot be {does} ({type(e).__name__}: {str(e)[:200]}).') from None
+        raise GenreError(f'{what} cannot be {does} ({type(e).__name__}: {str(e)[:200].rstrip(".")}). {_remedy(pa, e, does)}') from None
 
+# %% ../../nbs/09_catalog.arrow.ipynb #6566c705
 def _file_system(path):
     from fsspec.core import url_to_fs
     with _said(path, 'opened'): return url_to_fs(str(path))

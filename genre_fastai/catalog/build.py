@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/catalog.build.html.md"""
 __all__ = ['build_catalog']
 
 # %% ../../nbs/16_catalog.build.ipynb #9dc82940
-import warnings
+import difflib, warnings
 import pandas as pd
 from fastcore.basics import patch
 from ..core import *
@@ -44,6 +44,14 @@ def _has_split(cat):
     return bare==0
 
 # %% ../../nbs/16_catalog.build.ipynb #f633a3ba
+def _check_texts(cat, column):
+    "Columns of texts as a list, or a `GenreError` for one that is not there"
+    columns = [column] if isinstance(column, str) else list(column)
+    if not (gone := [c for c in columns if c not in cat.df]): return columns
+    near = difflib.get_close_matches(gone[0], list(cat.df), 1)
+    raise GenreError(f'The catalog has no column {gone[0]!r}, for which films could be kept. It has {", ".join(cat.df)}.'
+        +(f' Did you mean {near[0]}?' if near else ''))
+
 def _lacking(cat, columns):
     "Row numbers of the films without a poster that have a text: one for each film"
     df = cat.add_groups().df
@@ -59,9 +67,7 @@ def keep_films(self:Catalog, # Verified
     column='overview', # Of texts; or several, of which one is enough
 )->Catalog: # In which they have a blank picture, and a `reason` that says why
     "Let the films take part whose poster could not be had, and that have a text"
-    columns = [column] if isinstance(column, str) else list(column)
-    if gone := [c for c in columns if c not in self.df]:
-        raise GenreError(f'The catalog has no column {gone[0]!r}, for which films could be kept. It has {", ".join(self.df)}.')
+    columns = _check_texts(self, column)
     rows,df = _lacking(self, columns), self.df.copy()
     if not len(rows): return self
     df.loc[rows, 'reason'] = 'no poster: '+df.get('reason', pd.Series('', df.index))[rows]
@@ -77,6 +83,15 @@ def _check_leaks(cat):
     r = bad.iloc[0]
     raise GenreError(f'The split of the source leaks: {len(bad)} links such as {r.file_a} ({r.split_a}) and {r.file_b} ({r.split_b}), '
         f'{r.kind}. Give resplit=True (--resplit) to divide it anew.')
+
+# %% ../../nbs/16_catalog.build.ipynb #881f4fa8
+def _warn_gone(was, cat):
+    "Say which classes have lost all of their rows, and why"
+    for c in [o for o in was.classes if o not in set(cat.classes)][:5]:
+        rows = [c in t for t in was.targets]
+        why = cat.df.get('reason', cat.df['status'])[cat.df['id'].isin(set(was.df['id'][rows]))].value_counts()
+        why = '; '.join(f'{n} {k[:60]}' for k,n in why.head(3).items())
+        warnings.warn(f'No row of {c} takes part, so it is no class any more ({why}). Collect more of it, or take it out.')
 
 def _read(source, path, label_form):
     "The catalog of a source; one of downloads may have its labels in `genres`"
@@ -102,7 +117,11 @@ def build_catalog(
     engine='local', # 'ray': the workers of a cluster decode
 )->Catalog: # Verified, without duplicates, grouped and split, with its `pairs`
     "Read, verify, dedupe and split; `GenreError` where nothing is left or anything leaks"
-    cat = _read(source, path, label_form)
+    check_shares(valid, test) # what is asked for wrongly is said now, and not after all pictures were read
+    check_seed(seed)
+    cat = was = _read(source, path, label_form)
+    check_rule(cat, contradictions)
+    if keep_films: _check_texts(cat, keep_films)
     cat = cat.verify(policy, progress=progress, cache_pixels=cache_pixels, engine=engine)
     if not len(cat.ok) and not keep_films:
         why = cat.df.get('reason', cat.df['status']).value_counts()
@@ -111,5 +130,8 @@ def build_catalog(
     cat = cat.dedupe(_and_known(pairs, cat.pairs), contradictions)
     if keep_films: cat = cat.keep_films(keep_films)
     if resplit or not _has_split(cat): cat = cat.split(valid, test, seed)
-    else: warn_untrained(cat)
+    else:
+        warn_untrained(cat)
+        warn_thin(cat, [o for o in ('valid','test') if o in set(cat.ok.df['split'])], 'What a split lacks, it cannot judge')
+    _warn_gone(was, cat)
     return _check_leaks(cat)

@@ -125,6 +125,17 @@ def _check_links(folder, files):
     warnings.warn(f'{len(why)} of {len(files)} pictures are links and cannot be used: {why[0]}', TableWarning)
 
 # %% ../../nbs/11_catalog.sources.ipynb #0dba5636
+def _warn_empty(folder, parts, splits):
+    "Say which class folders hold no picture that can be used"
+    have = {tuple(p[:2 if splits else 1]) for p in parts}
+    tops = [folder/o for o in {p[0] for p in parts}] if splits else [folder]
+    dirs = [o for t in tops for o in t.iterdir() if o.name[0] not in '._' and o.is_dir()]
+    empty = sorted(o.name for o in dirs if o.relative_to(folder).parts not in have)
+    if not empty: return
+    what,it = (f'the folder {empty[0]} holds','it') if len(empty)==1 else (f'the folders {", ".join(empty[:5])} hold','them')
+    warnings.warn(f'{folder}: {what} no pictures, so there is no such class{" in that split"*bool(splits)}. Put pictures there, or take '
+        f'{it} out.', TableWarning)
+
 def _from_folder(folder):
     files,left = look_into(folder)
     if not files: raise _no_images(folder, left)
@@ -139,13 +150,25 @@ def _from_folder(folder):
             'of one class, give the folder above. Without labels yet, begin with `label_posters` in a notebook.')
     df = pd.DataFrame(dict(id=row_ids(files), file=files, label=_folder_labels([p[depth-1] for p in parts], folder)))
     if splits: df['split'] = [_split_of(p[0]) for p in parts]
+    _warn_empty(folder, parts, splits)
     return Catalog(df, folder)
+
+def _is_download(folder):
+    "Is this the folder of a download, whose pictures lie in one folder, and their labels in its journal?"
+    if not (folder/'journal.jsonl').is_file(): return False
+    return {o.name for o in folder.iterdir() if o.is_dir() and o.name[0]!='.'}=={'images'}
 
 # %% ../../nbs/11_catalog.sources.ipynb #739f1262
 def _from_json(source, path, label_form):
-    "A catalog of a file of JSON lines that name files"
-    with open(source, 'rb') as f: rows = [o for line in f if (o := json_line(line))]
-    if not rows: raise GenreError(f'{source} has no rows. A catalog needs at least one image.')
+    "A catalog of a file of JSON lines that name files; commas at their ends, and brackets around all of them, do no harm"
+    text = read_text(source)
+    lines = [re.sub(r'^[\[,\s]+|[\],\s]+$', '', o) + '\n' for o in re.split(r'\r\n?|\n', text)]
+    rows = list(json_lines(source, data=''.join(lines).encode('utf-8', 'surrogatepass')))
+    if not rows and not text.strip(): raise GenreError(f'{source} has no rows. A catalog needs at least one image.')
+    if not rows:
+        first = next(o for o in text.splitlines() if o.strip())
+        raise GenreError(f'{source}: no line is a JSON object; the first is {first[:80]!r}. Write one a line, such as '
+            '{"file": "1.jpg", "label": "horror"}.')
     return table_catalog(pd.DataFrame(rows), source.parent if path is None else path, str(source), label_form)
 
 # %% ../../nbs/11_catalog.sources.ipynb #44e36bed
@@ -203,7 +226,8 @@ def _clean_labels(cat, source):
     bad = cat.df.index[(cat.df['status']=='ok') & (cat.df[col]=='')]
     if not len(bad) and (len(cat.ok) or not cat.df.get('reason', pd.Series(dtype=object)).str.startswith('no label').any()): return cat
     if not len(bad): raise GenreError(f'{source}: no row has a label (the first says {cat.df["reason"][0][10:]!r}). Fill in `{col}`.')
-    fix = f'Fill in `{col}`, take the rows out, or write N/A there: such rows take no part'
+    how = 'dropped into `status`' if 'sha256' in cat.df else 'N/A there'
+    fix = f'Fill in `{col}`, take the rows out, or write {how}: such rows take no part'
     if str(source).endswith('.jsonl'): # nobody should write into a journal
         if len(bad)<(cat.df['status']=='ok').sum():
             own = ' They have `genres`: lists with `label` and lists with `genres` need folders of their own, or --label for the latter.'
@@ -252,6 +276,11 @@ def _warn_odd(cat, source):
     if odd := [o for o in n if is_unknown(o)]:
         warnings.warn(f'{source}: {odd[0]!r} ({n[odd[0]]} rows) is a class. Where it says that nothing is known, take these rows out.',
             TableWarning)
+    joined = [(o, p) for o in n if len(p := [clean_label(w) for w in re.split(r'[|,;/\n\t]', o)])>1 and all(w in n for w in p)]
+    if joined:
+        o,p = joined[0]
+        warnings.warn(f'{source}: {o!r} ({n[o]} rows) is a class of its own, beside {" and ".join(p)}. Where a film has all of them, write '
+            f'{"|".join(p)} into a column `labels`.', TableWarning)
     if same := same_labels([[o]*k for o,k in n.items()]):
         a,b = next(iter(same.items()))
         warnings.warn(f'{source}: {a!r} ({n[a]} rows) and {b!r} ({n[b]} rows) are two classes, and look the same. Relabel one of them '
@@ -267,7 +296,10 @@ def check_labels(
     if classes is not None: _check_known(cat := _as_known(cat, source, list(classes)), source, classes)
     cat = _drop_repeats(cat, source)
     _warn_odd(cat, source)
-    if len(cat.classes)==1: warnings.warn(f'{source} has the single class {cat.classes[0]!r}: a classifier needs two or more.')
+    if len(cat.classes)==1:
+        inner = {f.rpartition('/')[0] for f in cat.df['file']} if Path(str(source)).is_dir() else ()
+        hint = f' Its pictures lie in {len(inner)} folders: if these are the classes, give the folder that holds them.'*(len(inner)>1)
+        warnings.warn(f'{source} has the single class {cat.classes[0]!r}: a classifier needs two or more.{hint}')
     return cat
 
 # %% ../../nbs/11_catalog.sources.ipynb #a1ff8a63
@@ -297,6 +329,9 @@ def catalog_from(
         return check_labels(table_catalog(source, '.' if path is None else path, 'The table', label_form), 'The table', classes)
     source = Path(source)
     if not source.exists(): raise GenreError(f'There is no folder or file {source}. Check the name.')
+    if source.is_dir() and _is_download(source):
+        source = source/'journal.jsonl'
+        warnings.warn(f'{source.parent} is the folder of a download: its labels are read from {source.name}.', TableWarning)
     kind = file_kind(source) if source.is_file() else None
     if source.is_dir() and not is_parquet(source): cat = _from_folder(source)
     elif source.suffix=='.jsonl' or kind and kind[0]=='a journal': cat = _from_journal(source, path, label_form)

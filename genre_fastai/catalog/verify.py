@@ -146,6 +146,18 @@ def _columns(old, measured, flags, copies):
     return res
 
 # %% ../../nbs/12_catalog.verify.ipynb #fcd74388
+_pointers = {b'version https://git-lfs': 'a pointer of Git LFS in place of the picture; `git lfs pull` fetches it',
+    b'/annex/objects/': 'a pointer of git-annex in place of the picture; `git annex get` fetches it'}
+
+def _name_pointers(paths, reasons):
+    "Say of texts in place of pictures where they are what git keeps for these"
+    for i,r in enumerate(reasons):
+        if not r.startswith('text'): continue
+        try: head = read_bytes(paths[i])[:40]
+        except BadImage: continue
+        reasons[i] = next((f'text: {v}' for k,v in _pointers.items() if head.startswith(k)), r)
+
+# %% ../../nbs/12_catalog.verify.ipynb #5486d169
 def _check_images(store, paths, unsafe, copies, n_workers, progress, **kw):
     "What `measure_files` gives, of those files that may be read, and plain copies of those that are to be converted"
     digests,recs,reasons = np.zeros((len(paths),32), np.uint8), np.zeros(len(paths), facts), [unsafe.get(i, '') for i in range(len(paths))]
@@ -153,6 +165,7 @@ def _check_images(store, paths, unsafe, copies, n_workers, progress, **kw):
     digests[at],recs[at],why = store.measure_files([paths[i] for i in at], n_workers=n_workers, progress=progress,
         whole=lambda i,im: copies.whole(at[i], im), also=lambda i,*a: copies.also(at[i], *a), **kw)
     for i,r in zip(at, why): reasons[i] = r
+    _name_pointers(paths, reasons)
     flags = record_flags(recs, **copies.kw)
     want = np.flatnonzero(np.array([not r for r in reasons], bool) & copies.wanted(flags))
     copies.recall(store, want, digests)

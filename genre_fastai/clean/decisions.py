@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/clean.decisions.html.md"""
 __all__ = ['actions', 'by_person', 'apply_decisions', 'check_classes', 'DecisionJournal', 'CleaningSession', 'replay']
 
 # %% ../../nbs/80_clean.decisions.ipynb #9846e48a
-import json, secrets, time, warnings
+import itertools, json, os, secrets, shutil, time, warnings
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,6 +135,8 @@ class DecisionJournal:
         self.pos,self.lines,self.last,self.open,self.head = 0, 0, 0, False, None
         self.done,self.undone,self.by_id = [], [], defaultdict(list)
         self.at,self.known,self.hash = _row_numbers(cat), cat.classes, cat.hash
+    @property
+    def of_another(self): return self.head is not None and self.head['catalog']!=self.hash
     def __repr__(self): return f'DecisionJournal({str(self.path)!r}, {len(self.done)} decisions hold, {len(self.undone)} can be redone)'
 
 @patch
@@ -268,6 +270,8 @@ def _as_line(d):
     return line + b'\n'
 
 # %% ../../nbs/80_clean.decisions.ipynb #8eb2ded1
+def _lock(path): return FileLock(path.with_name(f'.{path.name}.lock'))
+
 def _write(log, *ds):
     "Append lines, under the lock, all at once"
     lines = b''.join(map(_as_line, ds))
@@ -278,7 +282,7 @@ def _write(log, *ds):
 def _locked(log, classes=None):
     "Nobody else writes; everything that was written has been read, and half a line at the end is cut off"
     log.path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(log.path.with_name(f'.{log.path.name}.lock')):
+    with _lock(log.path):
         if log.refresh().path.exists():
             with open(log.path, 'r+b') as f: close_tail(f.fileno())
             log.refresh()
@@ -406,10 +410,12 @@ def _complete(self:CleaningSession, d):
 def decide(self:CleaningSession,
     decisions, # Dicts with `id`, `action`, as that needs `after` (a label) or `other` (an id), and perhaps `who`, `why`, `before`, `model`
     model='', # Under which model's opinion they were made, where a decision does not say so
+    rest=False, # Leave out those about rows that somebody has decided on?
 )->list: # As they were written
     "Write decisions to the journal; none is written if the first look finds one that cannot be made"
     decisions = [dict(model=model) | d if model and isinstance(d, dict) else d for d in decisions]
     with _locked(self.log, self.more):
+        if rest: decisions = [d for d in decisions if _check_fields(d) or not self.decision(d['id'])] # asked under the lock
         for d in decisions: self._complete(d)
         res = []
         for d in decisions:
@@ -481,15 +487,20 @@ def _top(stack):
     return stack[::-1][:n]
 
 @patch
+def _steps(self:CleaningSession, action, ds):
+    "Lines that undo or redo decisions, in this order"
+    ends,lines = ('after','before') if action=='undo' else ('before','after'), []
+    for n,d in enumerate(ds, self.log.last+1):
+        more = {'batch': d['batch']} if 'batch' in d else {}
+        lines.append(self._line(d['id'], action, *(d[k] for k in ends), who=self.who, of=d['n'], **more) | dict(n=n))
+    return lines
+
+@patch
 def _step(self:CleaningSession, action):
     "Undo or redo: the decision that it was about, or None"
     with _locked(self.log, self.more):
-        self.stepped,lines = _top(self.log.done if action=='undo' else self.log.undone), []
-        for i,d in enumerate(self.stepped):
-            ends = (d['after'], d['before']) if action=='undo' else (d['before'], d['after'])
-            more = {'batch': d['batch']} if 'batch' in d else {}
-            lines.append(self._line(d['id'], action, *ends, who=self.who, of=d['n'], **more) | dict(n=self.log.last+1+i))
-        if lines: _write(self.log, *lines)
+        self.stepped = _top(self.log.done if action=='undo' else self.log.undone)
+        if self.stepped: _write(self.log, *self._steps(action, self.stepped))
     return self.stepped[0] if self.stepped else None
 
 # %% ../../nbs/80_clean.decisions.ipynb #a51d44cb
@@ -502,6 +513,43 @@ def undo(self:CleaningSession)->dict: # The decision that was undone, of a batch
 def redo(self:CleaningSession)->dict: # The decision that holds again, of a batch the first one, or None where there was none
     "Take back the last `undo`"
     return self._step('redo')
+
+# %% ../../nbs/80_clean.decisions.ipynb #e8a3f324
+def _by_rule(d): return d['who'].startswith('rule ')
+
+def _write_whole(log, lines):
+    "Append lines in one step, under the lock, if the journal can be read and applied with them"
+    with atomic_write(log.path.resolve(), 'wb') as f:
+        shutil.copymode(log.path, f.name)
+        f.write(log.path.read_bytes() + b''.join(map(_as_line, lines)))
+        f.flush()
+        os.fsync(f.fileno())
+        new = DecisionJournal(f.name, log.cat).refresh()
+        apply_decisions(log.cat, new.done, classes=new.known)
+    log.refresh()
+
+# %% ../../nbs/80_clean.decisions.ipynb #5d962c58
+@patch
+def _again(self:CleaningSession, below, ds, n):
+    "Lines from number `n` on that make decisions again, on top of those `below`"
+    col,lines = self.cat.label_column, []
+    now = {d['id']:d['after'] for d in below if not _drops(d)}
+    for i,d in enumerate(ds, n):
+        before = now.get(d['id'], self.cat.df[col].iat[self.at[d['id']]])
+        lines.append(d | dict(n=i, before=before))
+        if not _drops(d): now[d['id']] = d['after']
+    return lines
+
+@patch
+def undo_rules(self:CleaningSession)->list: # What rules had decided
+    "Take back what rules decided, in one step; what persons and models decided holds"
+    with _locked(self.log, self.more):
+        done = self.log.done
+        gone = [d for d in done if _by_rule(d)]
+        first = done.index(gone[0]) if gone else len(done)
+        undone,mine = self._steps('undo', done[first:][::-1]), [d for d in done[first:] if not _by_rule(d)]
+        if gone: _write_whole(self.log, undone + self._again(done[:first], mine, self.log.last+1+len(undone)))
+    return gone
 
 # %% ../../nbs/80_clean.decisions.ipynb #e413c905
 @patch
@@ -543,3 +591,11 @@ def replay(
         raise GenreError(f'There is no journal {journal}. Check the name, or begin one with `CleaningSession` or `genre-fastai clean`.')
     log = DecisionJournal(journal, cat, force).refresh()
     return apply_decisions(cat, log.done, skip=force, classes=log.known)
+
+# %% ../../nbs/80_clean.decisions.ipynb #d6ad7ab9
+@patch
+def put_aside(self:DecisionJournal)->Path: # `x.jsonl.old`, or where there is one `x.jsonl.old2`
+    "Give the file another name, which no file has"
+    with _lock(self.path):
+        names = (self.path.with_name(f'{self.path.name}.old{n if n>1 else ""}') for n in itertools.count(1))
+        return self.path.rename(next(o for o in names if not os.path.lexists(o)))

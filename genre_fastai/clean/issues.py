@@ -236,5 +236,5 @@ def auto_clean(
     sess = CleaningSession(cat, journal, issues)
     gone = lambda o: o and sess.state(o)['status']=='dropped' # what a person took out is not what stays of two copies
     done = apply_rule(issues, default_rule(cat) if rule is None else rule)
-    sess.decide([d for d in done if not sess.decision(d['id']) and not gone(d.get('other'))])
+    sess.decide([d for d in done if not gone(d.get('other'))], rest=True)
     return sess.apply(), issues

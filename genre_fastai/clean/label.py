@@ -9,7 +9,7 @@ __all__ = ['label_Cs', 'UnlabelledCatalog', 'unlabelled_catalog', 'LabelIssues',
            'label_posters']
 
 # %% ../../nbs/84_clean.label.ipynb #e45c08b1
-import os, tempfile
+import os, re, tempfile
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
@@ -343,9 +343,19 @@ def catalog(self:PosterLabeler)->Catalog: # Its rows with status `ok` have label
     return cat.assign(labelled_by=[by.get(o, '') for o in cat.df['id']]).drop_rows(bare & ~said,
         'no label: nobody has decided, and no model was sure enough')
 
+def _check_ours(path):
+    "A `GenreError` where labels would be written over a file that holds something else"
+    if path.is_dir(): raise GenreError(f'{path} is a folder. Give the name of a file in it.')
+    if not path.exists() or not path.stat().st_size: return
+    with open(path, 'rb') as f: head = f.readline(1_000_000)
+    if re.search(rb'\blabelled_by\b', head): return
+    raise GenreError(f'{path} is there, and labels were not saved to it before: it has no column `labelled_by`. Give another name, '
+        'for what stands in it would be lost.')
+
 @patch
 def save(self:PosterLabeler)->Path: # The csv file
     "Write the catalog"
+    _check_ours(self.path)
     self.path.parent.mkdir(parents=True, exist_ok=True)
     return self.catalog().save(self.path)
 
@@ -359,6 +369,19 @@ def _readable(cat, feats):
     return cat.assign(status=cat.df['status'].mask(gone, 'failed'),
         reason=[why.get(i, 'no features') if g else r for i,g,r in zip(cat.df['id'], gone, cat.df['reason'])])
 
+def _is_same(a, b): return a.resolve()==b.resolve() or a.exists() and b.exists() and a.samefile(b)
+
+def _check_names(files, path, journal):
+    "A `GenreError` where work would be written over: the source, the journal, a table, or labels whose journal is elsewhere"
+    if path.suffix.lower()!='.csv': raise GenreError(f'{path} is no name of a table. Give one that ends with .csv for the catalog.')
+    known = [Path(files)] if isinstance(files, (str,Path)) else []
+    for o,what in [(path, [*known, journal]), (journal, known)]:
+        if any(_is_same(o, s) for s in what): raise GenreError(f'{o} is named twice, for reading and for writing. Give another name.')
+    _check_ours(path)
+    if path.exists() and path.stat().st_size and not journal.exists():
+        raise GenreError(f'{path} holds labels, and their journal {journal} is not there, so they would be lost. Give the journal, or '
+            'another name.')
+
 def label_posters(
     files, # A folder, a csv with `file`, a `Catalog`, or a list of picture files
     classes, # All labels that may be given, two or more
@@ -369,10 +392,12 @@ def label_posters(
     **kw # For `LabelIssues`
 )->PosterLabeler:
     "Label posters by a few clicks a class and a probe that learns from them"
-    cat,path = unlabelled_catalog(files, classes, several), Path(path)
-    if path.suffix.lower()!='.csv': raise GenreError(f'{path} is no name of a table. Give one that ends with .csv for the catalog.')
+    path = Path(path)
+    journal = Path(journal or path.with_suffix('.jsonl'))
+    _check_names(files, path, journal)
+    cat = unlabelled_catalog(files, classes, several)
     feats = extract_features(cat.ok) if feats is None else feats
-    return PosterLabeler(_readable(cat, feats), feats, path, journal or path.with_suffix('.jsonl'), **kw)
+    return PosterLabeler(_readable(cat, feats), feats, path, journal, **kw)
 
 # %% ../../nbs/84_clean.label.ipynb #0262bbd4
 @patch(as_prop=True)

@@ -394,6 +394,15 @@ def answer(self:ImageCleaner,
     return (res | {k:m.get(k) for k in ('view_id','seq')} if isinstance(m, dict) else res), buffers
 
 # %% ../../nbs/82_clean.widget.ipynb #7963f57b
+def _own_journal(cat, folder):
+    "The journal of a catalog where none was named"
+    cat,path = cat.new(cat.df), Path(folder)/'cleaning.jsonl' # as a session reads it
+    if not DecisionJournal(path, cat, force=True).refresh().of_another: return path
+    own = path.with_name(f'cleaning-{cat.hash[:8]}.jsonl')
+    print(f'{path} holds what was decided about other rows or labels; what is decided about these stands in {own.name}.')
+    return own
+
+# %% ../../nbs/82_clean.widget.ipynb #2652dac4
 class ImageClassifierCleaner(ImageCleaner):
     "An `ImageCleaner` for a `Learner`, with the names of fastai's"
     def __init__(self,
@@ -402,13 +411,14 @@ class ImageClassifierCleaner(ImageCleaner):
         height=320, # Pixels of the pictures
         width=None, # As in fastai; follows from the height
         max_n=24, # Posters a page
-        journal=None, # File of the decisions; `cleaning.jsonl` in `learn.path` if None
+        journal=None, # File of the decisions; if None `cleaning.jsonl` in `learn.path`, or where that is about other rows one beside it
     ):
         from genre_fastai.train.learner import dls_catalog # and with it PyTorch, which the widget by itself does without
         whole = dls_catalog(learn.dls)
         cat = items_catalog(learn.dls) if whole is None else whole.where(split=['train','valid'])
         self.frozen = set() if whole is None else set(whole.where(split='test').df['file'])
-        super().__init__(cat, journal or learn.path/'cleaning.jsonl', interp=learn.predictions(cat), page_size=max_n, height=height)
+        journal = journal or _own_journal(cat, learn.path)
+        super().__init__(cat, journal, interp=learn.predictions(cat), page_size=max_n, height=height)
         self.learn,self.fns = learn, L(safe_paths(cat.path, self.rows['file']))
 
 @patch

@@ -16,14 +16,15 @@ from pathlib import Path
 import aiohttp, filelock, pandas as pd
 from fastcore.basics import patch, store_attr
 from fastcore.meta import delegates
-from ..core import GenreError, as_text, close_tail, is_missing, keep_memory, short_hash, well_formed
+from genre_fastai.core import (GenreError, as_text, close_tail, hide_secrets, is_missing, keep_memory, redact, short_hash,
+    well_formed)
 from ..catalog.core import Catalog
 from ..catalog.sources import journal_catalog, journal_columns, journal_rows
 from .folder import ImageFolder, MeasureQueue, Workers, lack_error, writing
 from .net import (Refused, check_head, check_headers, guarded_session, headers_for, lacking, parse_url,
-    read_body, reasons, redact, redirect_target, refusal, spare_files, unsettled)
+    read_body, reasons, redirect_target, refusal, spare_files, unsettled)
 from .shares import drop_share, host_shares, left_shares, share_folder
-from .urls import UrlWarning, list_rows, table_rows, url_header
+from .urls import UrlWarning, iter_list
 from ..engines import check_engine, connect_ray, n_slots, ray_map
 from ..images import BadImage, strict_pillow
 from ..measure import wanted_pixels
@@ -104,23 +105,10 @@ def read_journal(
     return cat[sorted(range(len(cat)), key=list(seen.values()).__getitem__)]
 
 # %% ../../nbs/34_collect.download.ipynb #e3a7c5c0
-def _first_line(f):
-    "The first line that says something, and how many stand before it"
-    for i,line in enumerate(iter(lambda: f.readline(1<<20), '')):
-        if line.strip() and line.lstrip()[0]!='#': return i,line
-    return 0,''
-
-def _opened(path): return open(path, encoding='utf-8-sig', errors='replace', newline='')
-
 def _iter_file(path):
-    with _opened(path) as f: n,line = _first_line(f)
-    names,delim = url_header(line, path) or ((), '')
-    with _opened(path) as f:
-        for _ in range(n + (list(names)==['url'])): f.readline()
-        rows = table_rows(f, names, delim, path, n) if len(names)>1 else list_rows(f, n+1)
-        for o in rows:
-            if why := o.pop('_no', ''): o['url'] = f'{why}: {o["url"]}'
-            yield {k:v for k,v in o.items() if k!='_line'}
+    for o in iter_list(path):
+        if why := o.pop('_no', ''): o['url'] = f'{why}: {redact(o["url"])}'
+        yield {k:v for k,v in o.items() if k!='_line'}
 
 # %% ../../nbs/34_collect.download.ipynb #e8ffcaee
 def _as_cell(v): return well_formed(v) if isinstance(v, str) else '' if is_missing(v) else v
@@ -332,19 +320,26 @@ def _eased(self:Downloader, row):
 
 # %% ../../nbs/34_collect.download.ipynb #2e60783a
 _link = re.compile(r'https?://\S+$')
+def _hidden(v, most=5):
+    "A value of a list without the secrets in it"
+    if isinstance(v, str): return redact(v) if _link.match(v) else hide_secrets(v)
+    if not most or not isinstance(v, (list,tuple,dict)): return v
+    return {k: _hidden(o, most-1) for k,o in v.items()} if isinstance(v, dict) else [_hidden(o, most-1) for o in v]
+
 def _further(row):
     "The columns of a list that are none of the journal's"
-    res = {c: redact(v) if isinstance(v, str) and _link.match(v) else v for c,v in row.items() if c not in journal_columns}
+    res = {hide_secrets(c): _hidden(v) for c,v in row.items() if c not in journal_columns}
     if 'settings' in res: res['list_settings'] = res.pop('settings')
     return res
 
+# %% ../../nbs/34_collect.download.ipynb #2198f596
 @functools.lru_cache(2)
 def _now(seconds): return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(seconds))
 
 @patch
 def _settle(self:Downloader, row, got):
     "Write the line of one address: what was asked and what came of it"
-    line = dict.fromkeys(journal_columns, '') | {c: row[c] for c in ('url','label','rank') if c in row}
+    line = dict.fromkeys(journal_columns, '') | {c: _hidden(row[c]) for c in ('label','rank') if c in row} | {'url': row['url']}
     line |= dict(final_url=redact(got.get('final_url') or row['url']), status='failed' if got.get('reason') else 'ok',
         time=_now(int(time.time()))) | {k:v for k,v in got.items() if k!='final_url'} | _further(row)
     line['ms'] = round(got.get('ms', 0))
@@ -410,7 +405,7 @@ def _plan(self:Downloader, rows, as_came=False):
     piece,out = list(self._piece(rows)), []
     for row in piece:
         raw = str(row.get('url', ''))
-        row = dict(row, url=redact(raw), label=as_text(row.get('label', '')))
+        row = dict(row, url=redact(raw), label=hide_secrets(as_text(row.get('label', ''))))
         k = _key(row['url'], row['label'])
         if self.known and (u := _key(row['url'], '')) in self.known: self.urls.add(u)
         self.live.discard(k)

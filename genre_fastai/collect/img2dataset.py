@@ -175,7 +175,7 @@ def read_img2dataset(
 def _journal_row(cat, row):
     "A row as our downloader writes it"
     res = dict.fromkeys(journal_columns, '') | {c: row[c] for c in journal_columns if c in row}
-    res['label'] = row.get('label') or row.get('labels', '')
+    res |= dict(url=redact(row['url']), label=hide_secrets(row.get('label') or row.get('labels', '')))
     if m := re.search(r'HTTP Error (\d{3})', row['error']): res['http'] = m[1]
     if row['file']:
         file = safe_path(cat.path, row['file'])

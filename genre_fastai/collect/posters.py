@@ -159,7 +159,7 @@ def _all_lists(lists, queries, n, source, name, refresh, say):
         except Exception as e: errors[label] = e # whatever a source raises, it is said at the end, and the other classes go on
         else:
             tables.append(urls)
-            say(f'{label}: {len(urls)} address{"es"[:2*(len(urls)!=1)]} {how}')
+            say(hide_secrets(f'{label}: {len(urls)} address{"es"[:2*(len(urls)!=1)]} {how}'))
     if errors: raise _failed(errors, len(queries), lists.folder) from next(iter(errors.values()))
     return tables
 

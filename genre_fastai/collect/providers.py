@@ -80,7 +80,7 @@ def _genre_lists(col):
     lists = [[_named(o) for o in os] for os in read_labels(pd.Series(cells, name='genres', dtype=object))[0]]
     broken = [i for i,os in enumerate(lists) if any(not o or set('[]{}') & set(o) for o in os) or not os and not is_unknown(cells[i])]
     broken += [i for i,(v,c) in enumerate(zip(col, cells)) if isinstance(v, str) and len(v)>10_000]
-    for i in broken: lists[i] = [o for o in lists[i] if o and not set('[]{}') & set(o)]
+    for i in broken: lists[i] = [] if set('[]{}') & set(''.join(lists[i])) else [o for o in lists[i] if o] # half a list is no list
     return lists, broken
 
 # %% ../../nbs/32_collect.providers.ipynb #767a2ca0

@@ -53,6 +53,7 @@ def catalog(
     from genre_fastai.catalog.build import build_catalog
     _shares(valid, test)
     not_over(out, source)
+    if card and card.resolve()==out.resolve(): raise GenreError(f'--card and --out are both {out}. Give the card a name of its own.')
     cat = build_catalog(source, path, _policy(policy), contradictions, valid, test, seed, resplit, label_form=label_form,
         cache_pixels=cache_pixels or None, keep_films=keep_films, engine=engine)
     cat.save(out)

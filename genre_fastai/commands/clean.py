@@ -8,28 +8,31 @@ Docs: https://genre-fastai.github.io/genre_fastai/commands.clean.html.md"""
 __all__ = []
 
 # %% ../../nbs/95_commands.clean.ipynb #e9cebb32
-import os
 from typing import Optional
+import typer
 from ..core import GenreError, large_import
 from .base import *
 from ..options import *
 
 # %% ../../nbs/95_commands.clean.ipynb #e4a62dec
+def _earlier(cat, log):
+    "The journal of an earlier run; a `GenreError` where it holds what persons decided about another catalog"
+    from genre_fastai.clean.decisions import DecisionJournal
+    old = DecisionJournal(log, cat, force=True).refresh()
+    mine = [d for d in old.done if not d['who'].startswith('rule ')]
+    if mine and old.of_another:
+        raise GenreError(f'{log} holds {len(mine)} decisions of persons about another catalog. Give another name as --out; '
+            f'--journal {log} --force applies those that fit.')
+    return old
+
 def _begin_anew(cat, log):
     "Take back what rules decided in an earlier run; what persons decided stays. The journal of another catalog is put aside"
-    from genre_fastai.clean.decisions import CleaningSession, DecisionJournal
-    if not log.exists() or not (old := DecisionJournal(log, cat, force=True).refresh()).done: return
-    told = 'id action before after other who why'.split()
-    mine = [{k:d[k] for k in told if k in d} for d in old.done if not str(d['who']).startswith('rule ')]
-    if old.head['catalog']!=cat.hash:
-        if mine: raise GenreError(f'{log} holds {len(mine)} decisions of persons about another catalog. Give another name as --out; '
-            f'--journal {log} --force applies those that fit.')
-        os.replace(log, f'{log}.old')
-        return print(f'The journal of another catalog was put aside as {log}.old.')
-    sess = CleaningSession(cat, log)
-    for _ in old.done: sess.undo() # persons' decisions too, for they may stand below those of rules
-    if mine: sess.decide(mine)
-    print(f'What rules decided in an earlier run is decided anew; {len(mine)} decisions of persons hold.')
+    from genre_fastai.clean.decisions import CleaningSession
+    if (old := _earlier(cat, log)).of_another: return print(f'The journal of another catalog was put aside as {old.put_aside()}.')
+    if not old.done: return
+    sess = CleaningSession(cat, log, who='rule anew')
+    sess.undo_rules()
+    print(f'What rules decided in an earlier run is decided anew; {len(sess.log.done)} decisions of persons hold.')
 
 def _looks_of(model):
     "What a saved model looks at, as `_modalities` says it"
@@ -58,7 +61,8 @@ def _clean(cat, log, rule, arch, weights, seed, modalities=(True, ())):
     from genre_fastai.clean.issues import apply_rule, auto_clean, default_rule, find_flags
     from genre_fastai.features.extract import extract_features
     chosen,rule = rule,rule or default_rule(cat)
-    apply_rule(find_flags(cat), rule) # rules that do not go together are refused before the work
+    apply_rule(find_flags(cat), rule) # rules that do not go together are refused before the work,
+    _earlier(cat, log) # and so is a journal that cannot be gone on with
     copies = {'duplicates','contradictions','leaks'} & set(comma_words(rule))
     pairs = cat.find_duplicates() if copies and cat.pairs is None else None
     features = _film_features(cat.dev, modalities, arch, weights) if modalities[1] else extract_features(cat.dev, arch, weights)
@@ -72,6 +76,18 @@ def _clean(cat, log, rule, arch, weights, seed, modalities=(True, ())):
     return cleaned
 
 # %% ../../nbs/95_commands.clean.ipynb #3cebccd7
+def _check_alone(journal, force, given):
+    "A `GenreError` where options are given that would be ignored"
+    if force and not journal:
+        raise GenreError('--force applies what fits of the journal of another catalog. Give that as --journal, or leave --force out.')
+    if journal and (odd := [k for k,v in given.items() if v]):
+        raise GenreError(f'--journal {journal} applies what was decided, and {odd[0]} says how to decide. Give one of them.')
+
+def _given(ctx, *names):
+    "Which options stand on the command line"
+    return {f'--{o}': ctx.get_parameter_source(o).name=='COMMANDLINE' for o in names} if ctx else {}
+
+# %% ../../nbs/95_commands.clean.ipynb #d0541a57
 @command('The cleaned catalog was not written; run the same command again.')
 def clean(
     csv:CatalogArg, out:OutOption, rule:RuleOption=None,
@@ -79,16 +95,18 @@ def clean(
     force:option(bool, 'Apply what fits of a journal of another catalog', '--force')=False,
     arch:ArchOption='tf_efficientnet_lite0', weights:WeightsOption='auto', seed:SeedOption=42, path:PathOption=None,
     modalities:option(Optional[str], 'What rows are judged by: poster, columns of texts, or both; those of --model, or the poster')=None,
-    model:ModelOption=None,
+    model:ModelOption=None, ctx:typer.Context=None,
 ):
     "Find label errors, and fix them by rules. Writes a new catalog and a journal, or applies one; test rows are left alone."
+    _check_alone(journal, force, _given(ctx, *'rule modalities model arch weights seed'.split()))
+    if model and modalities: raise GenreError('--model says what rows are judged by, and so does --modalities. Give one of them.')
     looks = seen_and_read(modalities)
     from genre_fastai.clean.decisions import replay
     from genre_fastai.catalog.core import read_catalog
     cat,log = read_catalog(csv, path), out.with_suffix('.jsonl')
     if out.resolve() in {o.resolve() for o in (csv, journal or log)}:
         raise GenreError(f'{out} is the catalog or the journal itself. Give another name, so that there is a way back.')
-    if model and not modalities: looks = _looks_of(model)
+    if model: looks = _looks_of(model)
     check_columns(cat, csv, looks[1])
     cleaned = replay(cat, journal, force) if journal else _clean(cat, log, rule, arch, or_none(weights), seed, looks)
     cleaned.save(out)

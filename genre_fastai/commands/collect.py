@@ -10,7 +10,7 @@ __all__ = []
 # %% ../../nbs/95_commands.collect.ipynb #e1a82d96
 from pathlib import Path
 from typing import List, Optional
-from ..core import GenreError
+from ..core import GenreError, redact
 from .base import *
 from ..options import *
 
@@ -81,7 +81,8 @@ def merge(files:path_argument('Lists to join', check_list, List[str], 'LIST'), o
     lists = [read_urls(o) for o in files]
     urls = merge_urls(*lists, conflicts=conflicts)
     if len(both := url_conflicts(pd.concat(lists))):
-        print(f'{len(both)} addresses stand under two labels ({conflicts}):\n{text_table(both.head(20), index=False)}')
+        shown = both.head(20).assign(url=lambda df: df['url'].map(redact))
+        print(f'{len(both)} addresses stand under two labels ({conflicts}):\n{text_table(shown, index=False)}')
     _save(urls, out)
 
 @command(group=urls_app)

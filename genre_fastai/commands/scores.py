@@ -10,7 +10,7 @@ __all__ = ['json_text', 'model_answers', 'show_scores', 'judged_catalog', 'rows_
 # %% ../../nbs/95_commands.scores.ipynb #b293e885
 import contextlib, json, math, warnings
 from pathlib import Path
-from ..core import GenreError
+from ..core import GenreError, read_json
 
 # %% ../../nbs/95_commands.scores.ipynb #68c8d271
 def json_text(o):
@@ -83,13 +83,21 @@ def _keys(cat):
     from genre_fastai.vision.seen import row_keys
     return row_keys(cat.new(cat.df.drop(columns='group', errors='ignore'))) # groups are numbered anew in every catalog
 
-def warn_of_trained(model, rows, split):
-    "Warn where a model was trained on rows that it is judged on, by the catalog that `train` keeps in its folder"
+def _catalog_of(model, whole):
+    "The catalog that a model was trained from: the one that is judged, or the one that `train` keeps in its folder; None if unknown"
     from genre_fastai.catalog.core import read_catalog
-    kept = Path(model)/'catalog.csv'
-    if split=='train' or str(model).startswith('hub:') or not kept.is_file(): return
-    try: seen = set().union(*_keys(read_catalog(kept).where(split='train').ok))
-    except GenreError: return # what lies beside a model may be no catalog, and hinders nobody who asks for scores
+    known = None
+    with contextlib.suppress(OSError, ValueError, AttributeError, GenreError):
+        known = read_json((Path(model)/'config.json').read_bytes(), model).get('catalog')
+    if known and whole is not None and whole.hash==known: return whole
+    with contextlib.suppress(GenreError): # what lies beside a model may be no catalog, and hinders nobody who asks for scores
+        if not (kept := Path(model)/'catalog.csv').is_file(): return
+        if (cat := read_catalog(kept)).hash==known or not known: return cat # else of a model that was there before
+
+def warn_of_trained(model, rows, split, whole=None):
+    "Warn where a model was trained on rows that it is judged on; `whole` is the catalog they are of"
+    if split=='train' or str(model).startswith('hub:') or (cat := _catalog_of(model, whole)) is None or 'split' not in cat.df: return
+    seen = set().union(*_keys(cat.where(split='train').ok))
     n = sum(bool(o & seen) for o in _keys(rows))
     if n:
         warnings.warn(f'{model} was trained on {n} of these {len(rows)} rows, or on their films, which flatters it. '

@@ -95,6 +95,21 @@ def _ready(csv, path, seed, cache_pixels, texts, keep_best, loss, thresholds):
     _check_labels(cat, keep_best, loss, thresholds)
     return cat,is_new
 
+# %% ../../nbs/95_commands.train.ipynb #13e44650
+def _check_out(name, p):
+    "A `GenreError` where a model would write over files that are of none"
+    check_out_folder(name, p)
+    from genre_fastai.deploy.films import check_model_folder
+    check_model_folder(p, checkpoint=True)
+
+def _check_catalog(csv, out):
+    "A `GenreError` where the catalog that is built would be written over one that is of something else"
+    not_over(out/'catalog.csv', csv)
+    if not (out/'catalog.csv').exists() or (out/'catalog.folder').exists(): return
+    raise GenreError(f'--out: {out} holds a catalog.csv that no training wrote, and the catalog that is built of {csv} would be written '
+        'over it. Give a new folder; or train from that catalog.')
+
+# %% ../../nbs/95_commands.train.ipynb #52e8ba32
 def _keep_catalog(cat, out):
     "Save a catalog that was built beside its model"
     cat.save(out/'catalog.csv')
@@ -105,7 +120,7 @@ def _keep_catalog(cat, out):
 # %% ../../nbs/95_commands.train.ipynb #495f4924
 @command('If an epoch was finished, the same command with --resume goes on from it; else run it again.')
 def train(
-    csv:_Trained, out:path_option('Folder for the model', check=check_out_folder, metavar='FOLDER'), recipe:_Recipe='auto',
+    csv:_Trained, out:path_option('Folder for the model', check=_check_out, metavar='FOLDER'), recipe:_Recipe='auto',
     modalities:ModalitiesOption=None,
     arch:option(Optional[str], 'Architecture of torchvision or timm; resnet34, or what the recipe says')=None, weights:WeightsOption='auto',
     freeze_epochs:_Epochs('Epochs with the body frozen, where the recipe has such')=None,
@@ -133,6 +148,7 @@ def train(
     base_lr,size,names = _rate(base_lr), _side(size), seen_and_read(modalities or both)
     kept = cache_pixels and ((size,size) if isinstance(size, int) else size or True)
     cat,is_new = _by_first(partial(_ready, csv, path, seed, kept, names[1], keep_best, loss, thresholds))
+    if is_new: _check_catalog(csv, out)
     given = dict(arch=arch, freeze_epochs=freeze_epochs, epochs=epochs, base_lr=base_lr, cut=cut, bs=bs, size=size, keep_best=keep_best,
         cache_pixels=cache_pixels or None, loss=loss, thresholds=thresholds, modalities=modalities, tokenizer=tokenizer,
         precision=precision)

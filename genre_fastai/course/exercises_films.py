@@ -39,7 +39,8 @@ def _own_thresholds(answer):
     if t.shape!=(len(preds.vocab),):
         return 'There is one threshold here, and each genre should have its own: `fit_thresholds(..., "each")`.'
     right = fit_thresholds(mlp.of(mlp.cat.where(split='valid')), 'each')
-    return '' if np.allclose(t, right) else 'These are not the thresholds of this model on its validation rows: `fit_thresholds(mlp.of(valid), "each")`.'
+    if np.allclose(t, right): return ''
+    return 'These are not the thresholds of this model on its validation rows: `fit_thresholds(mlp.of(valid), "each")`.'
 
 # %% ../../nbs/91_course.exercises_films.ipynb #8886eada
 @exercise('7.3')

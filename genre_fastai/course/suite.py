@@ -116,6 +116,7 @@ def _decades():
     todo = lambda posters, seeds, files: grid(range(seeds), entry=list(d.decade_features), data=csv(posters).stem)
     return todo, lambda posters, out, seeds, show, files: d.run_decades(csv(posters), out, seeds, show=show)
 
+# %% ../../nbs/94_course.suite.ipynb #ae97bb7c
 def _multimodal():
     from genre_fastai.course import multimodal as m
     stems = lambda posters: _stems(set_csvs(posters, ['posters_overviews'], 'overview'))

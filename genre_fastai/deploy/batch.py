@@ -32,10 +32,8 @@ def is_address(
     "Is this a text that begins as addresses on the web do?"
     return isinstance(o, str) and bool(re.match(r'\s*https?://', o, re.I))
 
-def _redacted(o):
-    "An address without its secrets"
-    from genre_fastai.collect.net import redact # takes a while
-    return redact(o)
+
+def _shown(v): return redact(v) if is_address(v) else hide_secrets(v) if isinstance(v, str) else v
 
 def named_pictures(
     source, # Paths, addresses, bytes, Pillow images, None for no poster
@@ -43,7 +41,7 @@ def named_pictures(
     "The pictures that are meant, one after the other"
     for i,o in enumerate(source, 1):
         if o is None: yield '', None
-        elif is_address(o): yield _redacted(o), o.strip()
+        elif is_address(o): yield redact(o), o.strip()
         elif isinstance(o, (str,os.PathLike)): yield str(o), Path(o)
         elif isinstance(o, (bytes,bytearray,memoryview)): yield f'picture {i}', bytes(o)
         elif isinstance(o, Image.Image): yield f'picture {i}', o
@@ -75,7 +73,7 @@ def _table_films(df, name, folder, sees, columns):
     def films():
         for row in df.itertuples(index=False, name=None):
             row = dict(zip(df.columns, row))
-            lead = {c: _redacted(row[c]) if is_address(row[c]) else row[c] for c in own}
+            lead = {c: _shown(row[c]) for c in own}
             yield _film(lead, _meant(row[names[0]], folder) if names else None, {k:row.get(k, '') for k in columns})
     return own, len(df), films()
 
@@ -171,7 +169,7 @@ def _answers(predictor, films, bs, allow_private):
 def _far_film(film):
     "A film whose file every worker finds"
     if is_address(film.src):
-        raise GenreError(f'{_redacted(film.src)} is an address, and a cluster predicts files. Fetch them first (`genre-fastai '
+        raise GenreError(f'{redact(film.src)} is an address, and a cluster predicts files. Fetch them first (`genre-fastai '
             'download LIST --dest FOLDER --engine ray`), or predict without `engine` (--engine).')
     return film._replace(src=film.src.absolute()) if isinstance(film.src, Path) else film
 

@@ -6,10 +6,10 @@ Docs: https://genre-fastai.github.io/genre_fastai/deploy.films.html.md"""
 
 # %% auto #0
 __all__ = ['most_pixels', 'cpu_rows', 'model_files', 'why_bad', 'BadFiles', 'read_posters', 'as_columns', 'as_films',
-           'SavedModel', 'asked_thresh', 'prediction_columns']
+           'SavedModel', 'asked_thresh', 'prediction_columns', 'check_model_folder']
 
 # %% ../../nbs/84_deploy.films.ipynb #99496e7c
-import os
+import os, zipfile
 from contextlib import suppress
 from pathlib import Path
 import numpy as np
@@ -221,3 +221,24 @@ def predict(self:SavedModel,
     pred = self.said(probs, thresh)
     table = pd.DataFrame(probs.astype(float).round(4), columns=prediction_columns(vocab))
     return pd.concat([pd.DataFrame(dict(file=['' if f is None else str(f) for f in files], pred=pred)), table], axis=1)
+
+# %% ../../nbs/84_deploy.films.ipynb #debfd692
+def _is_checkpoint(file):
+    "Was this written by `Checkpoint`? It is a zip archive with a pickle in it, which is looked at as bytes"
+    try:
+        with zipfile.ZipFile(file) as z: return any(b'trackers' in z.open(o).read(1<<20) for o in z.namelist() if o.endswith('/data.pkl'))
+    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError): return False
+
+def check_model_folder(
+    path, # Folder that a model is to be saved into
+    checkpoint=False, # Is it trained there, too?
+):
+    "A `GenreError` where a model would write over files that are of no model"
+    path,own,there = Path(path), False, []
+    with suppress(OSError, ValueError, GenreError):
+        config = read_json((path/'config.json').read_bytes()[:model_files['config.json']], path)
+        own = {'format','vocab'}<=set(config)
+    if not own and not (path/'.config.next.json').exists(): there = [o for o in model_files if os.path.lexists(path/o)]
+    if checkpoint and (file := path/'checkpoint.pth').exists() and not _is_checkpoint(file): there.append(file.name)
+    if there: raise GenreError(f'{path} holds {", ".join(there)} of something else than a model, and saving one would write over '
+        f'{"it" if len(there)==1 else "them"}. Give a new folder.')

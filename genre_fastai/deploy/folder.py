@@ -219,6 +219,7 @@ def save_predictor(
     **extra # Further entries of the config; `thresh` for thresholds other than the learner's own
 )->Path: # The folder
     "Write `model.safetensors`, `config.json` and `README.md`, with `validation.png` where validation rows were counted"
+    check_model_folder(path)
     path,(tensors,config,card,plot) = Path(path), _parts(learn, extra)
     try:
         with save_lock(path):

@@ -19,7 +19,7 @@ from PIL import Image
 from fastcore.basics import patch
 from ..core import *
 from ..images import read_bytes
-from ..collect.net import Refused, check_head, guarded_session, parse_url, read_body, reasons, redact
+from ..collect.net import Refused, check_head, guarded_session, parse_url, read_body, reasons
 from ..collect.net import redirect_target, refusal
 from .answer import answer, beside_index, escaped, plain_reason
 from .open import open_predictor
