@@ -59,7 +59,7 @@ def need_predictions(
 ): # The same, or a `GenreError` where it says nothing of rows
     "`Predictions`, or what holds them"
     if all(hasattr(o, k) for k in ('cat','probs','vocab')): return o
-    return need_kind(o, Predictions, name, '`Predictions`: those of `learn.predictions(cat)`, or `Predictions(cat, probs, vocab)` of an array.')
+    return need_kind(o, Predictions, name, '`Predictions`: `learn.predictions(cat)`, or `Predictions(cat, probs, vocab)` of an array.')
 
 # %% ../nbs/17_predictions.ipynb #0d14d775
 @patch
@@ -120,7 +120,7 @@ def scores(self:Predictions,
     "`single_scores` or `multi_scores` of these rows"
     if not len(self): raise GenreError('There are no rows to score. Choose a split that the catalog has.')
     if self.cat.multi and baseline is not None:
-        raise GenreError(f'With several labels a row no class is the baseline, and {short_repr(baseline)} cannot be it. Leave `baseline` out.')
+        raise GenreError(f'With several labels a row no class is the baseline, nor can {short_repr(baseline)} be it. Leave `baseline` out.')
     if self.cat.multi: return multi_scores(self.Y, self.probs, self.thresh)
     if baseline is not None and baseline not in self.vocab:
         raise GenreError(f'There is no class {str(baseline)!r} that could be the baseline. Choose one of {", ".join(self.vocab)}.')

@@ -17,7 +17,7 @@ from .predictions import *
 # %% ../nbs/18_thresholds.ipynb #0bc158c6
 def _check_rows(preds, oof):
     "A `GenreError` where there are rows from which no threshold may be fitted"
-    cat = preds.cat
+    cat = need_predictions(preds).cat
     if not cat.multi: raise GenreError('Of one label a poster the most probable is predicted, so there is no threshold to fit.')
     if not len(cat): raise GenreError('There are no rows to fit thresholds on. Choose a split that the catalog has.')
     split = cat.df['split'] if 'split' in cat.df else pd.Series('', cat.df.index)
@@ -99,7 +99,7 @@ def threshold_curves(
     at=np.linspace(0, 1, 101), # Thresholds
 )->pd.DataFrame: # A row a class and threshold: class, threshold, precision (NaN where nothing is predicted), recall, f1, mcc
     "What each label has at each threshold"
-    Y,at,n = preds.Y, np.asarray(at), float(len(preds))
+    Y,at,n = need_predictions(preds).Y, np.asarray(at), float(len(preds))
     pred = np.stack([over_thresh(preds.probs, t) for t in at], 1) # (rows, thresholds, classes)
     tp,said,pos = (pred & Y[:,None]).sum(0).astype(float), pred.sum(0).astype(float), Y.sum(0).astype(float)
     share = lambda b: np.divide(tp, b, out=np.full(tp.shape, np.nan), where=b>0)

@@ -1,5 +1,5 @@
 "Labels from nothing: simulated people who click, batches of a model, two sessions, and what a stranger's journal may say"
-import json
+import json, os
 import numpy as np, pytest
 from genre_fastai.catalog.core import Catalog, read_catalog
 from genre_fastai.clean.decisions import CleaningSession, replay
@@ -198,3 +198,29 @@ def test_only_what_is_sure_is_offered_as_alike(tmp_path):
     click(labeler, truth, 15)
     labeler.live.update()
     for id in list(labeler.session.decided): assert all(labeler.live.opinion(o)['prob']>=.7 for o in labeler.live.alike(id))
+
+# ---- what is there is not written over
+def test_labels_go_over_nothing_else(tmp_path):
+    "The source, a table of one's own, the journal, a link to one of them, or labels whose journal is elsewhere"
+    one,_,feats = labeler_of(tmp_path)
+    own = tmp_path/'own.csv'
+    one.session.cat.df[['id','file','label']].to_csv(own, index=False)
+    (tmp_path/'link.csv').symlink_to(own)
+    os.link(own, tmp_path/'hard.csv')
+    one.save()
+    assert label_posters(one.session.cat, one.session.classes, one.path, feats=feats).counts['left']==300 # nothing was marked
+    one.mark('row1', one.session.classes[0])
+    one.save()
+    (tmp_path/'labels.jsonl').rename(tmp_path/'moved.jsonl')
+    there = {p: p.read_bytes() for p in tmp_path.glob('*.csv')}
+    for files,path,journal in [(own,'own.csv',None), (str(own),'link.csv',None), (own,'hard.csv',None), (own,'new.csv',own), (own,'new.csv','new.csv'),
+            (one.session.cat,'own.csv',None), (own,'labels.csv',None), (own,'labels.csv','none.jsonl')]:
+        with pytest.raises(GenreError, match='another name'):
+            label_posters(files, one.session.classes, tmp_path/path, journal and tmp_path/journal, feats=feats)
+    assert {p: p.read_bytes() for p in tmp_path.glob('*.csv')}==there and not (tmp_path/'none.jsonl').exists()
+    again = label_posters(own, one.session.classes, tmp_path/'new.csv', feats=feats)
+    again.mark(again.session.cat.df['id'][0], one.session.classes[0])
+    again.save()
+    assert label_posters(own, one.session.classes, tmp_path/'new.csv', feats=feats).counts['person']==1
+    assert label_posters(own, one.session.classes, again.save(), feats=feats).counts['person']==1
+    assert own.read_bytes()==there[own]

@@ -148,6 +148,13 @@ def test_in_place_of_fastais(tmp_path, multi):
     said(c, 'mark', id=ids[2], action='add_label' if multi else 'relabel', label='horror' if 'horror' not in c.row(2)['was'] else 'romance')
     assert c.delete()==[7] and [i for i,_ in c.change()]==[2] and c.fns[7].is_file()
     assert len(said(c, 'page')['rows'])==5 and (tmp_path/'cleaning.jsonl').is_file()
+    for o in c.delete(): c.fns[o].unlink() # the loop of the fastai book, and once more
+    for _ in range(2):
+        learn.dls = db.dataloaders([o for o in cat.files if o.exists()], bs=4, num_workers=0)
+        c = ImageClassifierCleaner(learn, max_n=5)
+        assert len(c.fns)==11 and not c.delete() and len(c.change())==_
+        said(c, 'mark', id=c.ids[2], action='add_label' if multi else 'relabel', label='horror' if 'horror' not in c.row(2)['was'] else 'romance')
+    assert len([*tmp_path.glob('cleaning*.jsonl')])==2 and len(c.session.log.done)==2
     odd = types.SimpleNamespace(train_ds=types.SimpleNamespace(items=[1]), valid_ds=types.SimpleNamespace(items=[]))
     with pytest.raises(GenreError, match='not image files'): items_catalog(odd)
 

@@ -4,7 +4,7 @@ import pandas as pd
 from genre_fastai.course.ablation import ablation_table
 from genre_fastai.course.decades import decades_table
 from genre_fastai.course.genres import genres_table
-from genre_fastai.course.multimodal import multimodal_table
+from genre_fastai.course.multimodal import fusion_gain_table, multimodal_table
 from genre_fastai.course.effort import coverage_table, effort_table, labels_table
 from genre_fastai.course.suite import benchmarks
 from genre_fastai.course.benchmark import findings, named, results_table, set_name, several_sizes
@@ -74,6 +74,13 @@ def multimodal_markdown(out='results'):
     lines = [[r.entry, num(r.auc)+('' if r.half!=r.half else f' ± {r.half:.3f}'), num(r.f1), num(r.f1_half), f'{num(r.macro_f1)} / {num(r.macro_f1_each)}'.removesuffix(' / '), num(r.hamming_half),
         '' if r.runs!=r.runs else int(r.runs), '' if r.cpu!=r.cpu else f'{r.cpu:.0f}'] for r in multimodal_table(out).itertuples()]
     return _markdown(['', 'macro AUC', 'samples F1', 'at .5', 'macro F1: one threshold / one a genre', 'Hamming at .5', 'runs', 'CPU s'], lines)
+
+def fusion_markdown(out='results'):
+    "What poster and overview together gain over each alone: a line a modality and metric"
+    names = dict(auc='macro AUC', f1='samples F1')
+    lines = [[r.alone, names[r.metric], f'{r.one:.3f}', f'{r.both:.3f}', f'{r.difference:+.3f} [{r.low:+.3f}, {r.high:+.3f}]', r.runs]
+        for r in fusion_gain_table(out).itertuples()]
+    return _markdown(['alone','metric','alone','both','gain','runs'], lines)
 
 def ablation_markdown(out='results'):
     "What each part of a recipe is worth: a line a change, a column a set, and over the rows of all sets"

@@ -310,9 +310,10 @@ class CleaningSession:
         who='person', # Who decides, unless a decision says otherwise
         classes=None, # Labels that may be given beside those of the catalog; a new journal keeps them in its first line
     ):
-        cat = cat.new(cat.df) # a split such as Test that was written into its table by hand is read as ours
+        cat = need_catalog(cat).new(cat.df) # a split such as Test that was written into its table by hand is read as ours
         self.cat,self.journal,self.who,self.session = cat, Path(journal), who, secrets.token_hex(4)
         self.at,self.stepped,self.more = _row_numbers(cat), [], check_classes(classes or [])
+        need_kind(issues, (pd.DataFrame,list,dict,type(None)), 'issues', 'a table: `find_issues(cat)`, or `pd.read_csv(file)`.')
         self.issues = _known_issues(pd.DataFrame(columns=['id','file']) if issues is None else pd.DataFrame(issues), self.at)
         self.log = DecisionJournal(self.journal, cat).refresh()
         if self.log.head is None: self.log.known = class_order([*cat.classes, *self.more])

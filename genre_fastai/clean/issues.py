@@ -64,7 +64,7 @@ def find_label_issues(
     n_losses=20, # How many of the highest losses among the other rows to add
 )->pd.DataFrame: # `issue_columns`
     "Labels that are probably wrong, and below them those that the model is most surprised by"
-    df = (_multi_issues if preds.cat.multi else _single_issues)(preds, n_losses)
+    df = (_multi_issues if need_predictions(preds).cat.multi else _single_issues)(preds, n_losses)
     return _issues(df.iloc[np.lexsort((-df['score'], df['kind']=='top loss'))])
 
 # %% ../../nbs/81_clean.issues.ipynb #226115fd
@@ -160,6 +160,7 @@ def _one_line(df):
 
 def _of_dev(cat, preds):
     "The predictions of `cat.dev`"
+    need_predictions(preds)
     if missing := len(gone := cat.dev.df[~cat.dev.df['id'].isin(preds.cat.df['id'])]):
         raise GenreError(f'The predictions lack {missing} rows of `cat.dev`, the first is {gone["file"].iat[0]}. '
             'Give those of all its rows, out of fold: `cross_val_probs(cat.dev, features)`.')
@@ -175,6 +176,8 @@ def find_issues(
     opinions=None, # Two `Predictions` of `cat.dev` by name, out of fold, for films of which they disagree: see `find_disagreements`
 )->pd.DataFrame: # `issue_columns`, the most certain first
     "All rows worth a look, each with a reason and a proposed fix"
+    need_catalog(cat)
+    if opinions: need_kind(opinions, dict, 'opinions', 'two `Predictions` by name, such as dict(poster=p, overview=t).')
     if preds is not None: preds = _of_dev(cat, preds)
     parts = [find_leaks(cat), find_flags(cat, flags), find_copy_issues(cat, pairs, preds)]
     if preds is not None: parts.append(find_label_issues(preds, n_losses))

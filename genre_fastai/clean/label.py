@@ -9,7 +9,7 @@ __all__ = ['label_Cs', 'UnlabelledCatalog', 'unlabelled_catalog', 'LabelIssues',
            'label_posters']
 
 # %% ../../nbs/84_clean.label.ipynb #e45c08b1
-import os, re, tempfile
+import os, tempfile
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
@@ -17,6 +17,7 @@ from ..core import *
 from ..figure import to_html
 from ..tables import *
 from ..metrics import wilson_interval
+from ..catalog.arrow import is_parquet
 from ..catalog.core import *
 from ..catalog.sources import *
 from ..predictions import *
@@ -64,6 +65,13 @@ def _from_folder(folder):
     if not files: raise GenreError(f'There are no images in {folder}. Give the folder that holds the posters.')
     return Catalog(dict(file=files), folder)
 
+def _from_table(csv):
+    "The catalog of a table; one that only names files is fine here"
+    df = None if is_parquet(csv) else read_table(csv)
+    if df is None or {o.strip().casefold() for o in df} & set(label_names): return read_catalog(csv)
+    return table_catalog(df.assign(label=''), csv.parent, str(csv))
+
+# %% ../../nbs/84_clean.label.ipynb #46c008b8
 def unlabelled_catalog(
     files, # A folder, a csv with `file`, a `Catalog`, or a list of picture files
     classes, # All labels that may be given, two or more
@@ -72,7 +80,7 @@ def unlabelled_catalog(
     "The rows that are to be labelled"
     if isinstance(files, Catalog): cat = files
     elif isinstance(files, (str,Path)) and Path(files).is_dir(): cat = _from_folder(Path(files))
-    elif isinstance(files, (str,Path)) and Path(files).suffix.lower() in ('.csv','.parquet'): cat = read_catalog(files)
+    elif isinstance(files, (str,Path)) and Path(files).suffix.lower() in ('.csv','.parquet'): cat = _from_table(Path(files))
     else: cat = _from_files([files] if isinstance(files, (str,Path)) else files)
     return UnlabelledCatalog(cat.df.drop(columns='split', errors='ignore'), classes, cat.path, several)
 
@@ -344,11 +352,10 @@ def catalog(self:PosterLabeler)->Catalog: # Its rows with status `ok` have label
         'no label: nobody has decided, and no model was sure enough')
 
 def _check_ours(path):
-    "A `GenreError` where labels would be written over a file that holds something else"
+    "Are there labels in the file already? A `GenreError` where it holds something else, over which they would be written"
     if path.is_dir(): raise GenreError(f'{path} is a folder. Give the name of a file in it.')
-    if not path.exists() or not path.stat().st_size: return
-    with open(path, 'rb') as f: head = f.readline(1_000_000)
-    if re.search(rb'\blabelled_by\b', head): return
+    if not path.exists() or not path.stat().st_size: return False
+    if 'labelled_by' in (df := read_table(path)): return bool((df['labelled_by']!='').any())
     raise GenreError(f'{path} is there, and labels were not saved to it before: it has no column `labelled_by`. Give another name, '
         'for what stands in it would be lost.')
 
@@ -369,6 +376,7 @@ def _readable(cat, feats):
     return cat.assign(status=cat.df['status'].mask(gone, 'failed'),
         reason=[why.get(i, 'no features') if g else r for i,g,r in zip(cat.df['id'], gone, cat.df['reason'])])
 
+# %% ../../nbs/84_clean.label.ipynb #c64a8771
 def _is_same(a, b): return a.resolve()==b.resolve() or a.exists() and b.exists() and a.samefile(b)
 
 def _check_names(files, path, journal):
@@ -377,11 +385,11 @@ def _check_names(files, path, journal):
     known = [Path(files)] if isinstance(files, (str,Path)) else []
     for o,what in [(path, [*known, journal]), (journal, known)]:
         if any(_is_same(o, s) for s in what): raise GenreError(f'{o} is named twice, for reading and for writing. Give another name.')
-    _check_ours(path)
-    if path.exists() and path.stat().st_size and not journal.exists():
+    if _check_ours(path) and not journal.exists():
         raise GenreError(f'{path} holds labels, and their journal {journal} is not there, so they would be lost. Give the journal, or '
             'another name.')
 
+# %% ../../nbs/84_clean.label.ipynb #6952633f
 def label_posters(
     files, # A folder, a csv with `file`, a `Catalog`, or a list of picture files
     classes, # All labels that may be given, two or more

@@ -103,6 +103,7 @@ class ImageCleaner(anywidget.AnyWidget):
         feats=None, # `Features` of `cat.dev`, where `live` is True
     ):
         if isinstance(session, Catalog): session = CleaningSession(session, journal, issues)
+        need_kind(session, CleaningSession, 'session', 'a session or a catalog. For a learner there is `ImageClassifierCleaner(learn)`.')
         self.session,self.page_size,self.last,self._lists = session, int(page_size), {}, OrderedDict()
         self.live,self.news,self.models = _live(session, live, feats), dict(model='', n=0, rank={}), set()
         self._thread,self._looks = ThreadPoolExecutor(1, 'live'),None

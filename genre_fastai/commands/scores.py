@@ -89,10 +89,11 @@ def _catalog_of(model, whole):
     known = None
     with contextlib.suppress(OSError, ValueError, AttributeError, GenreError):
         known = read_json((Path(model)/'config.json').read_bytes(), model).get('catalog')
-    if known and whole is not None and whole.hash==known: return whole
+    of = lambda cat: known in (cat.hash, cat.ok.hash) # a model is trained from the rows that take part
+    if known and whole is not None and of(whole): return whole
     with contextlib.suppress(GenreError): # what lies beside a model may be no catalog, and hinders nobody who asks for scores
         if not (kept := Path(model)/'catalog.csv').is_file(): return
-        if (cat := read_catalog(kept)).hash==known or not known: return cat # else of a model that was there before
+        if of(cat := read_catalog(kept)) or not known: return cat # else of a model that was there before
 
 def warn_of_trained(model, rows, split, whole=None):
     "Warn where a model was trained on rows that it is judged on; `whole` is the catalog they are of"

@@ -158,6 +158,8 @@ def asked_thresh(
 ):
     "From which probability on a label is predicted, or a `GenreError`"
     if thresh is None: return model.thresh
+    if not model.config['multi']:
+        raise GenreError('`thresh` is for several labels a film, and this model gives one: the most probable. Leave it out.')
     from genre_fastai.predictions import check_thresh # takes a while
     return check_thresh(thresh, model.vocab)
 
@@ -177,8 +179,9 @@ def predictions(self:SavedModel,
     thresh=None, # With several labels a row, one is predicted from here on: a number, or one for each class; the model's own if None
 ): # `Predictions`
     "What the model says of the rows of a catalog"
-    if not len(cat): raise GenreError('The catalog has no usable rows for this split. Check `split` and `status`.')
-    from genre_fastai.predictions import Predictions # takes a while
+    from genre_fastai.catalog.core import need_catalog # takes a while, as does the next
+    if not len(need_catalog(cat)): raise GenreError('The catalog has no usable rows for this split. Check `split` and `status`.')
+    from genre_fastai.predictions import Predictions
     return Predictions(cat, self.rows_probs(cat, tta), self.vocab, asked_thresh(self, thresh))
 
 @patch

@@ -190,6 +190,7 @@ def _json(o):
 def _parts(learn, extra):
     "What the files of a folder hold; nothing is written yet"
     film = is_film_model(learn)
+    if not film or isinstance(learn, SavedModel): need_kind(learn, Learner, 'learn', 'a learner, such as `train(cat)` gives.')
     state = film_state(learn) if film else {k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}
     check_finite(state, 'The model')
     data = save(state)
@@ -219,7 +220,7 @@ def save_predictor(
     **extra # Further entries of the config; `thresh` for thresholds other than the learner's own
 )->Path: # The folder
     "Write `model.safetensors`, `config.json` and `README.md`, with `validation.png` where validation rows were counted"
-    check_model_folder(path)
+    check_model_folder(need_kind(path, (str,os.PathLike), 'path', 'the name of a folder, after the learner.'))
     path,(tensors,config,card,plot) = Path(path), _parts(learn, extra)
     try:
         with save_lock(path):

@@ -50,6 +50,8 @@ class PosterUploader(widgets.VBox):
         most=20, # Files at once; of more, the rest is refused
         keep=50, # Answers that stay on the page
     ):
+        if not all(hasattr(predictor, o) for o in ('config','vocab')):
+            raise GenreError(f'{short_repr(predictor)} is no saved model. Give `load_predictor(folder)`, or take `open_uploader(folder)`.')
         self.predictor,self.asked,self.last = predictor,dict(index=index, k=k, n=n, cam=cam), []
         self.max_mb,self.most,self.keep = max_mb,most,keep
         modalities = getattr(predictor, 'modalities', ('poster',))

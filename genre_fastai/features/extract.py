@@ -318,12 +318,14 @@ class PosterBody:
     def __init__(self,
         arch, weights='auto', pool='stages', size=None, crops=1, precision='fp32' # As for `extract_features`
     ):
+        from genre_fastai.vision.models import check_sees
         from genre_fastai.vision.precision import choose_precision
         from genre_fastai.vision.weights import Pretrained, load_pretrained
         net = copy.deepcopy(arch) if isinstance(arch, Pretrained) else load_pretrained(arch, weights) # it is taken apart
         self.net,self.pool,self.crops,self.kind = net, pool, crops, choose_precision(precision)[0]
         sizes,f = _sizes(size, net.arch), pooled_body(net, pool, net.stats)
         self.run,self.digest,self.views = _runner(f, self.kind), weights_digest(f.net), [(o, crop_views(o, crops)) for o in sizes]
+        for o in sizes: check_sees(f, net.arch, o)
         self.settings = _settings(net, pool, sizes, crops, self.kind, self.digest)
     def __call__(self,
         pixels, # Dict from height and width to pixels, (posters,3,height,width), for each of `sources`
@@ -412,7 +414,7 @@ def extract_features(
     engine='local', # 'ray': the workers of a cluster compute
 )->Features: # Of the rows with status `ok` whose files can be read
     "Features of every image that takes part, by one forward pass a body, size and kind of view"
-    if not len(cat := cat.ok): raise GenreError('The catalog has no usable rows. Look at its column `status`.')
+    if not len(cat := need_catalog(cat).ok): raise GenreError('The catalog has no usable rows. Look at its column `status`.')
     if not isinstance(cache_features, bool): cache_features = False if cache_features is None else features_folder(cache_features)
     specs = body_settings(bodies, dict(arch=arch, weights=weights, pool=pool, size=size, crops=crops, precision=precision))
     if check_engine(engine):

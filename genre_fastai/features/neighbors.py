@@ -109,7 +109,8 @@ def build_index(
     weights='auto', # The weights that the features were made with, to look at new posters: see `load_pretrained`
 )->PosterIndex:
     "An index of these posters"
-    if cat is not None: feats = feats.of(feats.known(cat.ok)) # of files that cannot be read there are none
+    need_kind(feats, Features, 'feats', 'features: `extract_features(cat)` or `load_features(file)`; of a catalog, take `catalog_index`.')
+    if cat is not None: feats = feats.of(feats.known(need_catalog(cat).ok)) # of files that cannot be read there are none
     if len(feats)<2: raise GenreError(f'An index of {len(feats)} posters finds no neighbours. Give features of two or more.')
     scaler,rows = _scaler(feats.X), np.arange(len(feats))
     if len(rows)>10_000: rows = np.sort(np.random.default_rng(0).choice(rows, 10_000, replace=False))

@@ -30,7 +30,7 @@ class PosterInterpretation(GetAttr):
         preds:Predictions, # Of labelled rows
         learn=None, # What made them; only Grad-CAM asks it again
     ):
-        if not len(preds): raise GenreError('There are no rows to interpret. Choose a split that the catalog has.')
+        if not len(need_predictions(preds)): raise GenreError('There are no rows to interpret. Choose a split that the catalog has.')
         preds.Y # without labels there is nothing to interpret
         self.preds,self.learn = preds,learn
     def __len__(self): return len(self.preds)
@@ -46,7 +46,11 @@ def _loader_preds(learn, dl, ds_idx, thresh):
 
 def _rows_for(learn, cat, ds_idx, dl):
     "The rows of its own catalog that a learner is asked about; None where they are only known by a loader"
+    if not hasattr(learn, 'dls'):
+        need_kind(learn, (), 'learn', 'a learner. Of another model take `PosterInterpretation(model.predictions(cat))`.')
     own = dls_catalog(learn.dls)
+    if cat is None and dl is None and own is not None and not len(own):
+        raise GenreError('An exported learner holds no rows. Give some as `cat`: read_catalog(csv).where(split="valid").')
     if cat is not None or own is None: return cat
     if dl is None: return own.where(split='train' if ds_idx==0 else 'valid')
     return own.new(dl.items) if isinstance(dl.items, pd.DataFrame) and {'id','file'} <= set(dl.items) else None
@@ -64,7 +68,7 @@ def from_learner(cls:PosterInterpretation,
     if act is not None: raise GenreError('Losses and plots here are those of probabilities, so `act` cannot be another. Leave it out.')
     if isinstance(cat, int): cat,ds_idx = None,cat
     if (cat := _rows_for(learn, cat, ds_idx, dl)) is None: return cls(_loader_preds(learn, dl, ds_idx, thresh), learn)
-    cat = cat.ok
+    cat = need_catalog(cat).ok
     if not len(cat): raise GenreError('There are no rows to interpret. Choose a split that the catalog has.')
     cat.one_hot(learn.dls.vocab) # what cannot be judged is refused before any poster is read
     return cls(learn.predictions(cat, thresh=thresh), learn)

@@ -231,6 +231,16 @@ def _numbers(self:LinearFusion, e, cat, has, strict=True):
     return X
 
 @patch
+def _check_pretrained(self:LinearFusion):
+    "A `GenreError` where the posters would be seen by random weights, which are others each time"
+    from genre_fastai.vision.weights import arch_name
+    named = [o for o in self._bodies() if 'poster' in self.modalities and not any(hasattr(o['arch'], k) for k in ('net','model'))]
+    for o in named:
+        if o['weights'] is None or o['weights']=='auto' and arch_name(o['arch'])=='PosterCNN':
+            raise GenreError(f'A fusion sees posters by pretrained networks, and the weights of {arch_name(o["arch"])} would be random. '
+                'Give weights (--weights) or another `arch` (--arch), or train a network, such as recipe="gated" (--recipe gated).')
+
+@patch
 def _same_bodies(self:LinearFusion, got):
     "A `GenreError` where a body is another than the one that the expert was fitted for"
     if getattr(self, 'seen', None) is None: self.seen = got
@@ -329,8 +339,9 @@ def fit(self:LinearFusion,
     cat:Catalog, # With `split`
 )->LinearFusion: # The same
     "Fit the experts, the regressions on their logits, and the thresholds"
-    start,dev = time.perf_counter(), _dev_rows(cat)
+    start,dev = time.perf_counter(), _dev_rows(need_catalog(cat))
     self.modalities = parse_modalities(self.modalities, cat)
+    self._check_pretrained()
     self.vocab,self.multi,self.made = cat.classes, cat.multi, None
     self.chosen_by = _check_by(self.by, self.multi)
     Y,train = dev.one_hot(self.vocab), (dev.df['split']=='train').to_numpy()
@@ -379,7 +390,7 @@ def predictions(self:LinearFusion,
     thresh=None, # With several labels a row, one is predicted from here on: a number, or one for each class; the model's own if None
 )->Predictions:
     "What all experts together say of these rows"
-    self._check_predict(cat, tta)
+    self._check_predict(need_catalog(cat), tta)
     thresh = check_thresh(self.thresh if thresh is None else thresh, self.vocab)
     return Predictions(cat, self._probs(self._together(*self._expert_logits(cat))), self.vocab, thresh)
 
@@ -388,7 +399,7 @@ def experts(self:LinearFusion,
     cat:Catalog, # Rows to predict
 )->dict: # `Predictions` by the name of the expert, such as 'poster', 'overview words' and 'overview sentences'
     "What each expert says alone; of a row that lacks its modality, the frequencies of the training rows"
-    self._check_predict(cat, 0)
+    self._check_predict(need_catalog(cat), 0)
     act,(Z,_) = expit if self.multi else lambda o: softmax(o, 1), self._expert_logits(cat)
     return {e.name: Predictions(cat, act(self.prior+Z[:,i]), self.vocab) for i,e in enumerate(self.parts)}
 
@@ -397,7 +408,7 @@ def by_modality(self:LinearFusion,
     cat:Catalog, # Rows to predict
 )->dict: # `Predictions` by the name of the modality
     "What each modality says alone, all of its experts together"
-    self._check_predict(cat, 0)
+    self._check_predict(need_catalog(cat), 0)
     Z,has = self._expert_logits(cat)
     return {m: Predictions(cat, self._probs(self._together(Z, has, [m])), self.vocab, self.thresh) for m in self.modalities}
 

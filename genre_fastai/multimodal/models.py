@@ -7,7 +7,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/multimodal.models.html.md"""
 # %% auto #0
 __all__ = ['fusions', 'encoded', 'PosterEncoder', 'PresentNorm', 'drop_one', 'ConcatFusion', 'LateFusion', 'GatedUnit',
            'GatedFusion', 'FusionHead', 'start_at_prior', 'PosterTextNet', 'poster_text_splitter', 'plot_convs',
-           'PosterPlotNet']
+           'check_plot_size', 'PosterPlotNet']
 
 # %% ../../nbs/55_multimodal.models.ipynb #ac2cc45c
 import numpy as np, torch
@@ -18,8 +18,10 @@ from fastcore.foundation import L
 from torch import Tensor, nn
 from ..core import *
 from ..text.models import *
+from ..vision.cache import check_fit
 from ..vision.data import *
 from ..vision.inference import *
+from ..vision.models import check_sees
 
 # %% ../../nbs/55_multimodal.models.ipynb #928b981a
 def encoded(
@@ -213,6 +215,12 @@ def plot_convs()->nn.Sequential:
     "Article 2's convolutions: 32, 64, 128 and 128 filters of 3 x 3, each with ReLU and pooling"
     dims = [3,32,64,128,128]
     return nn.Sequential(*[l for i,o in zip(dims, dims[1:]) for l in (nn.Conv2d(i, o, 3), nn.ReLU(), nn.MaxPool2d(2))])
+
+def check_plot_size(
+    size, # Height and width of the posters in pixels, or one number for a square
+):
+    "A `GenreError` where article 2's convolutions leave nothing of a poster"
+    check_sees(plot_convs(), "article 2's network", check_fit(size))
 
 class PosterPlotNet(PosterTextNet):
     "Article 2's network for posters of 75 x 115 pixels and words: convolutions beside two stacked LSTMs, dense layers 640-256-128"

@@ -162,6 +162,7 @@ def find_lr(self:Learner)->float: # Learning rate
 # %% ../../nbs/63_train.learner.ipynb #2b4c1849
 def _check_rows(learn, cat):
     "Is there anything that these rows cannot be predicted by?"
+    need_catalog(cat)
     if 'poster' in getattr(learn.dls, 'modalities', ('poster',)): cat.check_files()
     own = dls_catalog(learn.dls)
     if not len(cat): raise GenreError('The catalog has no rows to predict. Check `split` and `status`.')

@@ -101,6 +101,7 @@ def _poster_encoder(dls, arch, weights):
     net,size = load_pretrained(arch, weights),dls_shape(dls)[0] or poster_size
     check_size(net.arch, size)
     body,nf,_,is_map = make_body(net)
+    check_sees(body, net.arch, size)
     normalize_by(dls, net.stats)
     origin = None if net.weights=='random' else dict(arch=arch, weights=weights, digest=weights_digest(body))
     return PosterEncoder(body, nf, pool=is_map), dataclasses.replace(net, model=None), origin
@@ -150,6 +151,7 @@ def poster_plot_learner(
     if not hasattr(dls.tokenizer, 'words') or 'poster' not in dls.modalities:
         raise GenreError("Article 2's network takes posters and words. Give loaders of "
             "get_dls(cat, modalities='poster,overview', tokenizer='words').")
+    check_plot_size(dls_shape(dls)[0] or poster_size)
     if isinstance(vectors, str): vectors = word_vectors(dls.tokenizer.words) if has_word_vectors() else None
     normalize_by(dls, ([0.]*3, [1.]*3))
     return multimodal_learner(dls, PosterPlotNet(dls.tokenizer.vocab_size, get_c(dls), vectors), **kwargs)
@@ -273,6 +275,9 @@ def predict(self:PosterTextLearner,
         raise GenreError(f'A film is told by {" and ".join(looks)}, such as dict({", ".join(f"{o}=..." for o in looks)}); '
             'one may be missing.')
     row = {**dict.fromkeys(self.dls.text_columns, ''), **dict(item)} if isinstance(item, (dict,pd.Series)) else item
+    known = [row.get(k) for k in looks] if isinstance(row, dict) else [row]
+    if all(is_missing(o) or isinstance(o, str) and not o.strip() for o in known):
+        raise GenreError(f'This film has no {" and no ".join(looks)}, so there is nothing to predict it by.')
     xb = first(self.dls.test_dl([row]))
     self.model.to(self.dls.device).eval()
     with torch.no_grad(): probs = self.loss_func.activation(self.model(*xb).float()).as_subclass(Tensor)[0].cpu()

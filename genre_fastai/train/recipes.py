@@ -27,6 +27,7 @@ from ..text.data import *
 from ..text.embed import *
 from ..text.tokens import *
 from ..multimodal.fusion import *
+from ..multimodal.models import check_plot_size
 from .optimizer import *
 from .callbacks import *
 from .checkpoint import *
@@ -382,6 +383,7 @@ def train(
 )->PosterLearner: # A `LinearFusion` with the recipe `fusion`
     "Train by a recipe, seeded; see `learn.run_info` for what was done and what came of it"
     if connect()>1: by_first(partial(_check_processes, recipe, overrides)) # a mistake is said once
+    need_catalog(cat)
     s = _from_scratch(recipe_settings(recipe, **overrides))
     several = parse_modalities(s['modalities'])!=('poster',)
     if recipe=='auto' and several: recipe = 'fusion'
@@ -462,6 +464,7 @@ def _train_fusion(cat, recipe, s, overrides):
 # %% ../../nbs/64_train.recipes.ipynb #d31742e2
 def _network_learner(cat, recipe, s):
     "Loaders and learner of a network of poster and texts"
+    if recipe=='article2': check_plot_size(s['size'])
     dls = get_dls(cat, seed=s['seed'], **_of_data(s) | dict(tokenizer=s['tokenizer'] or ('sentence' if has_text() else 'words')))
     kw = dict(loss_func=poster_loss(dls, s['label_smoothing'], s['balance'], s['loss']), opt_func=s['opt_func'], precision=s['precision'])
     if recipe=='article2': return poster_plot_learner(dls, **kw)

@@ -12,7 +12,7 @@ __all__ = ['split_column', 'FileReader', 'PosterDL', 'PosterBlock', 'poster_bloc
 import textwrap, warnings
 from fastai.vision.all import *
 from ..catalog.blank import blank_file, is_blank
-from ..catalog.core import Catalog
+from ..catalog.core import Catalog, need_catalog
 from ..core import GenreError, check_whole, is_missing, keep_memory, safe_paths
 from ..store import cache_folder
 from ..text.data import TextReader, Tokens, join_texts, parse_modalities, tokens_block
@@ -336,6 +336,7 @@ def get_dls(
     **kwargs
 )->DataLoaders: # Training and validation batches; test rows in neither. Their catalog is `dls.cat`
     "`DataLoaders` from a catalog; a `GenreError` for what is wrong with it"
+    need_catalog(cat)
     kwargs = {**_preset(preset), **({} if item_tfms is None else _item_size(item_tfms)), **kwargs}
     preset_bs = kwargs.pop('bs', 32)
     bs = preset_bs if bs is None else check_whole('bs', bs, 1, 65536)
