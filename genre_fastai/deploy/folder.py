@@ -190,7 +190,8 @@ def _json(o):
 def _parts(learn, extra):
     "What the files of a folder hold; nothing is written yet"
     film = is_film_model(learn)
-    if not film or isinstance(learn, SavedModel): need_kind(learn, Learner, 'learn', 'a learner, such as `train(cat)` gives.')
+    has_net = isinstance(getattr(learn, 'model', None), nn.Module) and not isinstance(learn, (nn.Module,SavedModel))
+    if not film and not has_net or isinstance(learn, SavedModel): need_kind(learn, (), 'learn', 'a learner, such as `train(cat)` gives.')
     state = film_state(learn) if film else {k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}
     check_finite(state, 'The model')
     data = save(state)

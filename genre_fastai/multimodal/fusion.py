@@ -231,6 +231,16 @@ def _numbers(self:LinearFusion, e, cat, has, strict=True):
     return X
 
 @patch
+def _same_bodies(self:LinearFusion, got):
+    "A `GenreError` where a body is another than the one that the expert was fitted for"
+    if getattr(self, 'seen', None) is None: self.seen = got
+    for old,new in zip(self.seen, got):
+        if old['digest']==new['digest']: continue
+        raise GenreError(f'The fusion was fitted on features of {old["arch"]} ({old["weights"]}), and the weights that are here '
+            f'({new["weights"]}) are others. Give the same `weights`, or fit it again.')
+
+# %% ../../nbs/55_multimodal.fusion.ipynb #76479f0b
+@patch
 def _check_pretrained(self:LinearFusion):
     "A `GenreError` where the posters would be seen by random weights, which are others each time"
     from genre_fastai.vision.weights import arch_name
@@ -239,15 +249,6 @@ def _check_pretrained(self:LinearFusion):
         if o['weights'] is None or o['weights']=='auto' and arch_name(o['arch'])=='PosterCNN':
             raise GenreError(f'A fusion sees posters by pretrained networks, and the weights of {arch_name(o["arch"])} would be random. '
                 'Give weights (--weights) or another `arch` (--arch), or train a network, such as recipe="gated" (--recipe gated).')
-
-@patch
-def _same_bodies(self:LinearFusion, got):
-    "A `GenreError` where a body is another than the one that the expert was fitted for"
-    if getattr(self, 'seen', None) is None: self.seen = got
-    for old,new in zip(self.seen, got):
-        if old['digest']==new['digest']: continue
-        raise GenreError(f'The fusion was fitted on features of {old["arch"]} ({old["weights"]}), and the weights that are here '
-            f'({new["weights"]}) are others. Give the same `weights`, or fit it again.')
 
 # %% ../../nbs/55_multimodal.fusion.ipynb #fcef638d
 def _dev_rows(cat):
