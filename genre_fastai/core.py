@@ -37,13 +37,13 @@ _whole,_within = _patterns(''), _patterns(r'\s"\'<>|')
 # user and password; also one that holds what ends the host, so that what follows the first : is no port
 _userinfo = re.compile(r'((?<=[\w+.-]:)|^)//(?:[^/?#]*|[^/?#@:\[]+:(?!\d{0,5}(?:[/?#]|$)).{0,300})@')
 _bare = re.compile(r'^(?!mailto:)[\w.+-]+:[^\s/@]+@')
-_unseen = re.compile('[\xad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]')
+_unseen = '\xad\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff'
 
 def bare_url(
     url:str, # An address as it was found
-)->str: # Without blanks around it, characters that nobody sees, and its `#fragment`, which is never sent to a server
+)->str: # Without blanks and characters that nobody sees around it, and its `#fragment`, which is never sent to a server
     "The address that is meant"
-    return _unseen.sub('', url.partition('#')[0]).strip()
+    return url.partition('#')[0].strip().strip(_unseen).strip()
 
 def _without(url, patterns):
     if '@' in url: url = _userinfo.sub('//', url)

@@ -86,7 +86,7 @@ def _as_settings(settings):
 def _as_lines(o):
     "What a run gave, as a list of dicts, or a `GenreError`"
     lines = [o] if isinstance(o, dict) else list(o) if hasattr(o, '__iter__') and not isinstance(o, str) else [None]
-    if all(isinstance(l, dict) for l in lines): return lines or [{}]
+    if all(isinstance(l, dict) for l in lines): return lines
     raise GenreError(f'A run gave {short_repr(o)}, and should give a dict of figures, such as dict(accuracy=.8), or a list of dicts.')
 
 # %% ../nbs/03_experiments.ipynb #e3c04667
@@ -100,6 +100,7 @@ def _one_run(fn, setting):
 
 def _append(exp, rows):
     "The whole table with more rows, written under another name first, while nobody else writes"
+    if not rows: return # a run that gave no line is asked again
     exp.path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(exp.path.with_name(f'.{exp.path.name}.lock')):
         df,new = exp.df, pd.DataFrame(rows)

@@ -82,7 +82,8 @@ def test_resume_mixes_nothing(files, tmp_path):
     def begin():
         with pytest.raises(KeyboardInterrupt): predict_stream(Pale(dies=2), files, out, bs=3)
     begin()
-    for m,kw in ((Pale(sha256='1'), {}), (Pale(), dict(top=1)), (Pale(), dict(thresh=.3))):
+    with pytest.raises(GenreError, match='several labels'): predict_stream(Pale(), files, out, resume=True, thresh=.3)
+    for m,kw in ((Pale(sha256='1'), {}), (Pale(), dict(top=1)), (Pale(multi=True), dict(thresh=.3))):
         with pytest.raises(GenreError, match='another model'): predict_stream(m, files, out, resume=True, **kw)
     for other in (files[1:], files[:4]):
         with pytest.raises(GenreError, match='other films'): predict_stream(Pale(), other, out, resume=True)
