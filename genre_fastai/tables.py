@@ -626,11 +626,9 @@ def _edited(df, what):
         odd = ~df['status'].isin([*_states, ''])
         why = as_texts(df['reason']) if 'reason' in df else pd.Series('', df.index)
         df = df.assign(reason=why.mask(odd & (why==''), 'status: '+df['status']), status=df['status'].mask(odd, 'dropped'))
-    for c in {'label','labels'} & set(df):
-        if not all(isinstance(o, str) for o in df[c]): continue
-        clean = {o: '|'.join(map(clean_label, o.split('|'))) for o in df[c].unique()}
-        if any(k!=v for k,v in clean.items()): df = df.assign(**{c: df[c].map(clean)})
-    return df
+    if (c := _label_column(df)) not in ('label','labels') or not all(isinstance(o, str) for o in df[c]): return df
+    clean = {o: '|'.join(map(clean_label, o.split('|'))) for o in df[c].unique()}
+    return df.assign(**{c: df[c].map(clean)}) if any(k!=v for k,v in clean.items()) else df
 
 # %% ../nbs/06_tables.ipynb #6ef92e04
 def as_frame(
