@@ -9,7 +9,8 @@ __all__ = ['short_hash', 'bare_url', 'redact', 'hide_secrets', 'printable', 'Gen
            'well_formed', 'json_line', 'close_tail', 'nests', 'json_lines', 'is_whole', 'short_repr', 'check_whole',
            'read_json', 'is_entry_text', 'is_entry_texts', 'is_entry_number', 'is_entry_size', 'is_entry_thresh',
            'stays_inside', 'safe_path', 'is_device', 'safe_paths', 'is_missing', 'as_text', 'as_texts', 'escape_cell',
-           'unescape_cell', 'csv_text', 'read_text', 'read_table', 'keep_memory', 'large_import', 'posters_path']
+           'unescape_cell', 'csv_text', 'as_windows', 'read_text', 'read_table', 'keep_memory', 'large_import',
+           'posters_path']
 
 # %% ../nbs/00_core.ipynb #909ba3f4
 import atexit, contextlib, csv, ctypes, functools, gc, hashlib, io, json, numbers, os, re, reprlib, secrets, socket, sys, time, warnings
@@ -406,7 +407,9 @@ _everyday = ['àâæçèéêëîïôœùûüÿ', 'äöüßé', 'áéíñóúü¿
 _in_print = set('’‘“”„…€£°«»–—·•©®™´§½²³\xa0')
 _odd = re.compile('[^\\W\\d_][–—][a-z]|[a-zß-ÿ][ÄÖÜÉÈÀÁÍÓÚÑÇÅØÆ]|[°®©™§½²³·][^\\x00-\\x7f]|[^\\W\\d_a-zA-Z]{3}|[^\\x00-\\x7f]{4}')
 
-def _windows(b):
+def as_windows(
+    b:bytes, # Of a text that is no UTF-8
+)->str:
     "Bytes as Windows wrote them in the west"
     try: return b.decode('cp1252')
     except UnicodeDecodeError: return b.decode('latin-1')
@@ -422,9 +425,9 @@ def _places(b):
 # %% ../nbs/00_core.ipynb #f493bcc6
 def _is_everyday(places):
     "Is this, as Windows-1252, what people write in one language of the west?"
-    used = {_windows(o[1:2]) for o in places} - _in_print
+    used = {as_windows(o[1:2]) for o in places} - _in_print
     one = any({o.lower() for o in used}<=set(o) for o in _everyday)
-    return one and not _odd.search(_windows(b'\n'.join(places)))
+    return one and not _odd.search(as_windows(b'\n'.join(places)))
 
 # %% ../nbs/00_core.ipynb #8aea31c3
 def _utf8(line):
@@ -438,7 +441,7 @@ _surely = re.compile(rb'[\xc2-\xc5][\x98-\xba\xbc-\xbf]') # as Windows-1252 no q
 
 def _mixed(lines, path, end):
     "The text of lines of which some are UTF-8, and some, or parts of them, as Windows writes them"
-    either = lambda b: ''.join(o.decode() if i%2 else _windows(o) for i,o in enumerate(_latin.split(b)))
+    either = lambda b: ''.join(o.decode() if i%2 else as_windows(o) for i,o in enumerate(_latin.split(b)))
     texts = [_utf8(o) for o in lines]
     odd,a = [i for i,o in enumerate(texts) if o is None], next((i for i,o in enumerate(texts) if o and not lines[i].isascii()), None)
     for i in odd: texts[i] = either(lines[i])
@@ -457,9 +460,9 @@ def _not_utf8(b, path):
     if not _is_everyday(places):
         some = [i for i,o in enumerate(lines) if not o.isascii()]
         i = next((i for i in some[:1000] if not _is_everyday(_places(lines[i]))), some[0])
-        warnings.warn(f'{path} is not UTF-8, and was read as Windows-1252: line {i+1} says {_shown(_windows(lines[i]))!r}. Where that is '
+        warnings.warn(f'{path} is not UTF-8, and was read as Windows-1252: line {i+1} says {_shown(as_windows(lines[i]))!r}. Where that is '
             'wrong, save it as UTF-8.', stacklevel=3)
-    return _windows(b)
+    return as_windows(b)
 
 def read_text(
     path, # A text file in UTF-8 (with or without BOM), UTF-16 with BOM, or as Windows writes it

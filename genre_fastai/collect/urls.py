@@ -263,11 +263,9 @@ def read_urls(
 
 _byte = re.compile('[\udc80-\udcff]')
 
-def _as_windows(m):
-    "A byte that is no UTF-8"
-    b = bytes([ord(m[0])-0xdc00])
-    try: return b.decode('cp1252')
-    except UnicodeDecodeError: return b.decode('latin-1')
+def _no_utf8(m):
+    "The letter of a byte that is no UTF-8"
+    return as_windows(bytes([ord(m[0])-0xdc00]))
 
 # %% ../../nbs/30_collect.urls.ipynb #7822bff6
 def list_lines(
@@ -280,7 +278,7 @@ def list_lines(
         told = False
         for i,line in enumerate(iter(lambda: f.readline(1<<24), ''), 1):
             if not line.isascii() and _byte.search(line):
-                line = _byte.sub(_as_windows, line)
+                line = _byte.sub(_no_utf8, line)
                 if not told: warnings.warn(f'{path}: line {i} and perhaps others are no UTF-8, and were read as Windows-1252: '
                     f'{redact(line)[:80]!r}. Where that is wrong, save the file as UTF-8.', UrlWarning)
                 told = True

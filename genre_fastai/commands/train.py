@@ -42,7 +42,7 @@ _Epochs = lambda help: option(Optional[int], help, min=0, max=100_000)
 _Trained = path_argument('A catalog (csv or parquet) with splits; of a folder of class folders, a csv with file and label, or a journal, '
     'one is built first', check_source, metavar='CATALOG')
 
-def _with_splits(source, path, seed, cache_pixels, texts=()):
+def _with_splits(source, path, seed, cache_pixels, texts=(), out=None):
     "A catalog with splits, and whether it had to be built"
     from genre_fastai.core import read_table
     from genre_fastai.tables import file_kind
@@ -52,6 +52,7 @@ def _with_splits(source, path, seed, cache_pixels, texts=()):
     else: bare = source.is_dir() or source.is_file() and (file_kind(source) or 'split' not in read_table(source))
     if not bare: return read_catalog(source, path), False # a pipe of the shell, too: it can be read once
     from genre_fastai.catalog.build import build_catalog
+    if out is not None: _check_catalog(source, out)
     cat = build_catalog(source, path, seed=seed, cache_pixels=cache_pixels, keep_films=list(texts) or None)
     n,left = ', '.join(f'{v} {k}' for k,v in cat.ok.df['split'].value_counts().items()), len(cat)-len(cat.ok)
     print(f'{source} is no catalog with splits, so one was built: {n}; {left} of {len(cat)} rows take no part.', flush=True)
@@ -88,9 +89,9 @@ def _check_labels(cat, keep_best, loss, thresholds):
     if keep_best=='accuracy' and cat.multi:
         raise GenreError('--keep-best accuracy is for one label a poster, and this catalog has several. Give f1, auc or valid_loss.')
 
-def _ready(csv, path, seed, cache_pixels, texts, keep_best, loss, thresholds):
+def _ready(csv, path, seed, cache_pixels, texts, keep_best, loss, thresholds, out):
     "`_with_splits`, looked at"
-    cat,is_new = _with_splits(csv, path, seed, cache_pixels, texts)
+    cat,is_new = _with_splits(csv, path, seed, cache_pixels, texts, out)
     check_columns(cat, csv, texts)
     _check_labels(cat, keep_best, loss, thresholds)
     return cat,is_new
@@ -147,8 +148,7 @@ def train(
     both = 'poster,overview' if recipe in _recipes.split()[-5:] else None
     base_lr,size,names = _rate(base_lr), _side(size), seen_and_read(modalities or both)
     kept = cache_pixels and ((size,size) if isinstance(size, int) else size or True)
-    cat,is_new = _by_first(partial(_ready, csv, path, seed, kept, names[1], keep_best, loss, thresholds))
-    if is_new: _check_catalog(csv, out)
+    cat,is_new = _by_first(partial(_ready, csv, path, seed, kept, names[1], keep_best, loss, thresholds, out))
     given = dict(arch=arch, freeze_epochs=freeze_epochs, epochs=epochs, base_lr=base_lr, cut=cut, bs=bs, size=size, keep_best=keep_best,
         cache_pixels=cache_pixels or None, loss=loss, thresholds=thresholds, modalities=modalities, tokenizer=tokenizer,
         precision=precision)

@@ -106,8 +106,7 @@ def _titles():
 
 def _gain():
     from genre_fastai.course import multimodal as m
-    stems = lambda posters: _stems(set_csvs(posters, ['posters_overviews'], 'overview'))
-    todo = lambda posters, seeds, files: grid(range(seeds), data=stems(posters))
+    todo = lambda posters, seeds, files: grid(range(seeds), data=_with_texts(posters))
     return todo, lambda posters, out, seeds, show, files: m.run_fusion_gain(posters, out, seeds, show)
 
 def _decades():
@@ -117,12 +116,13 @@ def _decades():
     return todo, lambda posters, out, seeds, show, files: d.run_decades(csv(posters), out, seeds, show=show)
 
 # %% ../../nbs/94_course.suite.ipynb #ae97bb7c
+def _with_texts(posters): return _stems(set_csvs(posters, ['posters_overviews'], 'overview'))
+
 def _multimodal():
     from genre_fastai.course import multimodal as m
-    stems = lambda posters: _stems(set_csvs(posters, ['posters_overviews'], 'overview'))
     names = lambda files: possible([*m.linear, *m.networks, *m.end_to_end], files)
     def todo(posters, seeds, files):
-        return list(filter(_few(m.end_to_end), grid(range(seeds), entry=names(files), data=stems(posters))))
+        return list(filter(_few(m.end_to_end), grid(range(seeds), entry=names(files), data=_with_texts(posters))))
     def make(posters, out, seeds, show, files):
         m.run_multimodal(posters, out, seeds, names(files), show, **_part(files, 'large', 'body'))
     return todo, make

@@ -213,8 +213,6 @@ def save_lock(
         'Wait for its end, or give another folder.', wait)
 
 # %% ../../nbs/85_deploy.folder.ipynb #a9c56353
-_next = '.config.next.json' # the config of the tensors, until it takes its place
-
 def save_predictor(
     learn, # From `poster_learner`, `poster_text_learner` or `train`: a Learner, or a `LinearFusion`
     path, # Folder to write
@@ -225,9 +223,9 @@ def save_predictor(
     path,(tensors,config,card,plot) = Path(path), _parts(learn, extra)
     try:
         with save_lock(path):
-            with atomic_write(path/_next, 'wb') as f: f.write(config)
+            with atomic_write(path/next_config, 'wb') as f: f.write(config)
             with atomic_write(path/'model.safetensors', 'wb') as f: f.write(tensors)
-            os.replace(path/_next, path/'config.json')
+            os.replace(path/next_config, path/'config.json')
             with atomic_write(path/'README.md', 'wb') as f: f.write(card)
             if not plot: (path/'validation.png').unlink(missing_ok=True) # of an earlier model
             else:
@@ -252,7 +250,7 @@ def _folder(path):
     if not isinstance(path, (str, os.PathLike)): raise GenreError(f'A model is a folder; {short_repr(path)} is none. Give its path.')
     path,make = Path(path), 'Make one with `genre-fastai train`, or with `save_predictor`.'
     with suppress(OSError, ValueError): # a name that is too long, or has a zero byte: the last line answers
-        if any(os.path.lexists(path/o) for o in ('config.json',_next)): return path
+        if any(os.path.lexists(path/o) for o in ('config.json',next_config)): return path
         if (path/'card.json').is_file():
             raise GenreError(f'{path} is a model of an older version (it has a card.json, and no config.json). '
                 f'Train it again with genre_fastai {__version__}.')
@@ -305,7 +303,7 @@ def load_predictor(
         was,_ = _stamp(path)
         try: return _load(path)
         except GenreError:
-            with suppress(GenreError): return _load(path, _next)
+            with suppress(GenreError): return _load(path, next_config)
             if _stamp(path)==(was,False): raise
         with suppress(GenreError), save_lock(path, max(0, end-time.monotonic())): return _load(path)
         time.sleep(.05) # where nothing can be locked, because the folder is read-only
