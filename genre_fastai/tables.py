@@ -149,7 +149,7 @@ _many_words = set('labels genres tags categories classes targets genre_names lab
 _line = r'[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*(?:[-*\u2022\u25cf\u25aa]\s+)?' # lists in a cell may have a bullet in each line
 _seps = {'|': '[|\uff5c\xa6]', ';': '[;\uff1b\u061b]', ',': '[,\uff0c\u3001\u060c]', 'line': _line, 'tab': '\t', '\\': r'[\\\uff3c]',
     '\u2022': r'[\u2022\u25cf\u25aa\u25e6\u2023]|(?<=\s)[\xb7\u2027\u30fb\u2219](?=\s)', '\xb7': '[\xb7\u2027\u30fb\u2219]',
-    '/': '[/\uff0f]', ' ': r'\s+'}
+    '/': '[/\uff0f]', '+': '[+\uff0b]', '&': r'[&\uff06]|(?<=\s)and(?=\s)', '-': r'(?<=\s)[-\u2013\u2014](?=\s)', ' ': r'\s+'}
 _sure = [';', ',', 'line', 'tab', '\u2022', '\\']
 _seps = {k: re.compile(v) for k,v in _seps.items()}
 
@@ -177,8 +177,8 @@ def _form(texts, several):
     for sep in _sure:
         if not any(_seps[sep].search(s) for s in texts): continue
         if several and any(len(_split_at(s, sep))>1 for s in texts) or _shares(texts, sep)[0]>.5: return sep
-    for sep in '/\xb7':
-        if _shares(texts, sep)[1]>=.8: return sep
+    for sep in '/\xb7+&-':
+        if _shares(texts, sep)[1]>=.8 or several and sep=='+' and any(len(_split_at(s, sep))>1 for s in texts): return sep
     small = all(w[:1].islower() or w[:1].isdigit() for s in texts for w in s.split())
     return ' ' if several and small and _shares(texts, ' ')[1]>=.9 else 'one'
 
@@ -186,18 +186,21 @@ def _form(texts, several):
 label_forms = {'|': 'labels with | between them', ',': 'labels with commas between them', ';': 'labels with semicolons between them',
     '/': 'labels with slashes between them', '\\': 'labels with backslashes between them', ' ': 'labels with blanks between them',
     'line': 'labels in lines', 'tab': 'labels with tabs between them', '\u2022': 'labels with bullets between them',
-    '\xb7': 'labels with dots between them', 'list': 'lists', 'json': 'JSON lists', 'one': 'one label a row'}
+    '\xb7': 'labels with dots between them', '+': 'labels with + between them', '&': 'labels with & or "and" between them',
+    '-': 'labels with dashes between them', 'list': 'lists', 'json': 'JSON lists', 'one': 'one label a row'}
 
 def _known_parts(label, known):
-    "The labels of which one such as `Action, Comedy` consists, if `known` has all of them"
-    parts = (_split_at(label, sep) for sep in ('|', *_sure) if _seps[sep].search(label))
-    return next((p for p in parts if len(p)>1 and {label_key(o) for o in p}<=known), [o] if (o := clean_label(label)) else [])
+    "The labels of which one such as `Action, Comedy`, `Action and Comedy` or `and Comedy` consists, if `known` has all of them"
+    parts = [_split_at(label, sep) for sep in ('|', *_sure, '+') if _seps[sep].search(label)]
+    parts.append([o for o in map(clean_label, re.split(r'(?:^|\s)and\s', label)) if o])
+    whole = [o] if (o := re.sub(r'^and ', '', clean_label(label))) else []
+    return next((p for p in parts if p!=whole and p and {label_key(o) for o in p}<=known), whole)
 
 def _unmixed(found, other, how, name, col):
     "The labels by number, those in cells that are written otherwise than the rest taken apart, and said; `other` are such cells already"
     known = {label_key(o) for labels in found.values() for o in labels}
     new = {i: [p for o in labels for p in _known_parts(o, known)] for i,labels in found.items()}
-    if odd := sorted({*other, *(i for i in new if len(new[i])>sum(bool(clean_label(o)) for o in found[i]))}):
+    if odd := sorted({*other, *(i for i in new if new[i]!=[c for o in found[i] if (c := clean_label(o))])}):
         warnings.warn(f'The column `{name}` holds {label_forms[how]}; {len(odd)} cells are written otherwise, the first in row {odd[0]+1}: '
             f'{str(col[odd[0]])[:100]!r} was read as {new[odd[0]]}. Write all of them in one way where that is wrong.')
     return new

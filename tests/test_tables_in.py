@@ -71,7 +71,7 @@ def test_the_form_can_be_given(tmp_path):
     df = table(['Action, Adventure','Drama','Action'], 'labels')
     assert via_csv(tmp_path, df)[0].classes==['Action','Adventure','Drama']
     assert via_csv(tmp_path, df, label_form='one')[0].classes==['Action','Action, Adventure','Drama']
-    with pytest.raises(GenreError, match='cannot be separated by'): via_csv(tmp_path, df, label_form='+')
+    with pytest.raises(GenreError, match='cannot be separated by'): via_csv(tmp_path, df, label_form='!')
 
 def test_fastai_tables_of_blanks(tmp_path):
     cat,said = via_csv(tmp_path, pd.DataFrame(dict(image_name=['train_0','train_1','train_2'], tags=['haze primary','haze','primary'])))
@@ -233,6 +233,19 @@ def test_own_tables_pass_as_they_are(tmp_path):
         assert not said and a.df['label'].tolist()==['None','Drama','Action, Drama','|'] and Catalog(a.df).hash==a.hash==read_catalog(cat).hash
     same = heard(lambda: catalog_from(read_catalog(cat).assign(label=['None','Drama','drama','War']).save(tmp_path/'own.csv')))[1]
     assert "'None' (1 rows) is a class" in same and 'are two classes, and look the same' in same
+
+@pytest.mark.parametrize('joined', ['Action + Drama','Action+Drama','Action & Drama','Action and Drama','Action - Drama','Action \u2013 Drama','Action-Drama'])
+def test_labels_joined_in_words(tmp_path, joined):
+    "Read as several where the column says so; where it does not, a class that consists of others is named"
+    cat,said = via_csv(tmp_path, table(['Action','Drama',joined]))
+    if joined!='Action-Drama': assert cat.targets[2]==['Action','Drama'] and 'was read as labels with' in said
+    else: assert cat.targets[2]==[joined]
+    cat,said = heard(lambda: catalog_from(Catalog(table(['Action','Drama','War']), tmp_path).assign(label=['Action','Drama',joined]).save(tmp_path/'own.csv')))
+    assert cat.classes==sorted(['Action','Drama',joined]) and 'is a class of its own, beside Action and Drama' in said
+
+@pytest.mark.parametrize('vals', [['Action & Adventure','Sci-Fi & Fantasy','Drama'], ['Action & Adventure','Action','Drama'], ['LGBTQ+','Drama','Sci-Fi']])
+def test_names_that_hold_a_joint(tmp_path, vals):
+    for col in ('label','genres'): assert via_csv(tmp_path, table(vals, col))[0].targets==[[o] for o in vals]
 
 # --- names of files
 

@@ -8,6 +8,7 @@ from genre_fastai.core import GenreError, escape_cell, unescape_cell
 from genre_fastai.collect.urls import *
 from genre_fastai.collect.google import *
 from genre_fastai.collect.providers import *
+from genre_fastai.collect.download import iter_urls
 
 pytestmark = pytest.mark.filterwarnings('ignore::genre_fastai.collect.urls.UrlWarning')
 fixtures = Path(__file__).parent/'fixtures'/'google'
@@ -260,6 +261,16 @@ def test_a_header_by_any_name(tmp_path, text):
     row = read_urls(tmp_path/'l.csv').iloc[0]
     assert (row['url'], row.get('genre') or row['label'])==('http://x.org/1.jpg', 'horror')
     assert [(o['url'], o.get('genre') or o['label']) for o in iter_list(tmp_path/'l.csv')]==[(row['url'], 'horror')]
+
+@pytest.mark.parametrize('name', ['genre','Category','class'])
+def test_an_address_in_two_genres(tmp_path, name):
+    "What means `label` is the label, in a list, a table and dicts: the second genre is no repeat, and a given one does not hide it"
+    rows = [('http://x.org/1.jpg', 'horror'), ('http://x.org/1.jpg', 'romance'), ('http://x.org/2.jpg', '')]
+    (tmp_path/'l.csv').write_text(f'url,{name}\n' + ''.join(f'{u},{l}\n' for u,l in rows))
+    assert read_urls(tmp_path/'l.csv', label='drama')['label'].tolist()==['horror','romance','drama']
+    df = pd.DataFrame(rows, columns=['url',name])
+    for o in (tmp_path/'l.csv', df, df.to_dict('records')): assert [r['label'] for r in iter_urls(o)]==[l for _,l in rows]
+    with pytest.warns(UrlWarning, match='two classes'): assert len(merge_urls(tmp_path/'l.csv', conflicts='drop'))==1
 
 def test_labels_without_a_header_are_said(tmp_path):
     for sep in (',', ';', ' ', '|'):

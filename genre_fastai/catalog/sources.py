@@ -270,13 +270,15 @@ def _drop_repeats(cat, source):
         if i!=j: again.append(i)
     return cat.drop_rows(cat.df.index.isin(again), 'duplicate row: the file is listed above') if again else cat
 
+_joints = re.compile(r'[|,;/\n\t+&\-\u2013\u2014]|\sand\s')
+
 def _warn_odd(cat, source):
     "Say which classes may be none, or the same: where a catalog has them already, they stay"
     n = Counter(o for t in cat.ok.targets for o in t)
     if odd := [o for o in n if is_unknown(o)]:
         warnings.warn(f'{source}: {odd[0]!r} ({n[odd[0]]} rows) is a class. Where it says that nothing is known, take these rows out.',
             TableWarning)
-    joined = [(o, p) for o in n if len(p := [clean_label(w) for w in re.split(r'[|,;/\n\t]', o)])>1 and all(w in n for w in p)]
+    joined = [(o, p) for o in n if len(p := [clean_label(w) for w in _joints.split(o)])>1 and all(w in n for w in p)]
     if joined:
         o,p = joined[0]
         warnings.warn(f'{source}: {o!r} ({n[o]} rows) is a class of its own, beside {" and ".join(p)}. Where a film has all of them, write '

@@ -24,7 +24,7 @@ from .folder import ImageFolder, MeasureQueue, Workers, lack_error, writing
 from .net import (Refused, check_head, check_headers, guarded_session, headers_for, lacking, parse_url,
     read_body, reasons, redirect_target, refusal, spare_files, unsettled)
 from .shares import drop_share, host_shares, left_shares, share_folder
-from .urls import UrlWarning, iter_list
+from .urls import UrlWarning, iter_list, named_label
 from ..engines import check_engine, connect_ray, n_slots, ray_map
 from ..images import BadImage, strict_pillow
 from ..measure import wanted_pixels
@@ -114,8 +114,9 @@ def _iter_file(path):
 def _as_cell(v): return well_formed(v) if isinstance(v, str) else '' if is_missing(v) else v
 
 def _as_row(o):
-    if isinstance(o, dict): return {well_formed(str(k)): _as_cell(v) for k,v in o.items()}
-    return dict(url=well_formed(str(o)))
+    if not isinstance(o, dict): return dict(url=well_formed(str(o)))
+    name = None if 'label' in o else named_label(o)
+    return {'label' if k==name else well_formed(str(k)): _as_cell(v) for k,v in o.items()}
 
 def iter_urls(
     urls, # DataFrame or csv with a column `url`, text file with one address a line, or an iterable of addresses or dicts
