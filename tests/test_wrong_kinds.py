@@ -5,6 +5,15 @@ from genre_fastai.all import (Catalog, CleaningSession, Experiments, GenreError,
     Predictions, average_predictions, bootstrap_difference, build_index, compare_predictions, extract_features, find_issues, find_label_issues,
     fit_thresholds, get_dls, load_learner, load_predictor, poster_learner, save_predictor, train)
 from genre_fastai.thresholds import threshold_curves
+from genre_fastai.text.title import franchise_groups, read_titles
+from genre_fastai.features.probe import cross_val_probs
+from genre_fastai.features.neighbors import catalog_index
+from genre_fastai.features.text import text_features, tfidf_features
+from genre_fastai.vision.cache import pixel_cache
+from genre_fastai.interpret.leakage import copy_rows
+from genre_fastai.interpret.modalities import mask_modalities
+from genre_fastai.clean.evaluate import true_label_errors
+from genre_fastai.multimodal.fusion import has_modality
 from genre_fastai.vision.models import poster_model
 
 @pytest.fixture(scope='module')
@@ -29,7 +38,11 @@ wrong = dict(
     features=lambda c, l: extract_features('posters'), learn_df=lambda c, l: l.predictions(c.df), learn_files=lambda c, l: l.predictions(list(c.files)),
     fusion=lambda c, l: LinearFusion('overview').fit(c.df), preds=lambda c, l: Predictions(c.df, np.zeros((8,2)), ['love','war']),
     of=lambda c, l: Saved().predictions(c).of(c.df), session=lambda c, l: CleaningSession('catalog.csv', c.path/'j'), issues=lambda c, l: find_issues(c.df),
-    interp_cat=lambda c, l: PosterInterpretation.from_learner(l, c.df))
+    interp_cat=lambda c, l: PosterInterpretation.from_learner(l, c.df), cross=lambda c, l: cross_val_probs('catalog.csv', None),
+    texts=lambda c, l: text_features(c.df), tfidf=lambda c, l: tfidf_features(c.df), franchise=lambda c, l: franchise_groups(c.df),
+    printed=lambda c, l: read_titles('posters'), pixels=lambda c, l: pixel_cache(c.df, 24), copies=lambda c, l: copy_rows(c.df, c.path/'m'),
+    errors=lambda c, l: true_label_errors(c.df), looked_up=lambda c, l: catalog_index('posters', c.path/'m'),
+    masked=lambda c, l: mask_modalities(c.df, ['poster'], ['poster','overview'], c.path), has=lambda c, l: has_modality(c.df, 'poster'))
 needs_predictions = dict(
     issues=lambda c, l: find_issues(c, np.zeros((8,2))), interp=lambda c, l: PosterInterpretation(l), thresh=lambda c, l: fit_thresholds(l),
     curves=lambda c, l: threshold_curves(np.zeros((8,2))), average=lambda c, l: average_predictions([Saved().predictions(c), l]),

@@ -27,7 +27,7 @@ def true_label_errors(
     rows:Catalog, # With `true_label` (drawn posters) or `clean` (0 for a doubtful row)
 )->np.ndarray: # True where the label is known to be wrong or doubtful; None where nothing is known
     "What is known about the labels, for judging a cleaning; never an input of it"
-    if 'true_label' in rows.df: return (rows.df[rows.label_column]!=rows.df['true_label']).to_numpy()
+    if 'true_label' in need_catalog(rows, 'rows').df: return (rows.df[rows.label_column]!=rows.df['true_label']).to_numpy()
     if 'clean' in rows.df: return (rows.df['clean']=='0').to_numpy()
 
 def issue_scores(

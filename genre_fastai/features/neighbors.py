@@ -363,7 +363,7 @@ def catalog_index(
     **settings # For `extract_features`, such as `arch`; for other bodies side by side `bodies`, each a dict
 )->PosterIndex:
     "The index of a catalog in a file, made where it is not there or is of other rows, pictures or settings"
-    cat,path = cat.ok,Path(path)
+    cat,path = need_catalog(cat).ok,Path(path)
     key = _key_of(cat, settings)
     if os.path.lexists(path):
         try: parts,old = _read_index(path) # a file that is no index is not written over

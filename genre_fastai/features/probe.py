@@ -174,7 +174,7 @@ def cross_val_probs(
     rounds:int=2, # From the second round on, rows that were flagged are not trained on
 )->Predictions: # Of the rows of `cat`
     "What linear classifiers that did not see a row say of it"
-    if len(cat.classes)<2:
+    if len(need_catalog(cat).classes)<2:
         raise GenreError(f'A label is judged beside others, and these rows have only {", ".join(cat.classes) or "none"}. '
             'Give rows of two classes or more.')
     Z,Y,trust = rotate(feats.of(cat).X), cat.one_hot(), np.ones(len(cat), bool)

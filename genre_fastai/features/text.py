@@ -20,7 +20,7 @@ def text_features(
     model='all-MiniLM-L6-v2', # A key of `text_models`
 )->Features: # Of the rows with status `ok`
     "Sentence embeddings of a column"
-    cat = cat.ok
+    cat = need_catalog(cat).ok
     X = embed_texts(column_texts(cat, column), model, what=f'texts in the column {column!r}')
     return Features(cat.df['id'], X, dict(column=column, model=model))
 
@@ -32,7 +32,7 @@ def tfidf_features(
     dims=200, # Numbers a text
 )->Features: # Of the rows with status `ok`
     "TF-IDF of the words and pieces of words of a column"
-    cat = cat.ok
+    cat = need_catalog(cat).ok
     if train is None:
         if 'split' not in cat.df:
             raise GenreError('This catalog has no `split`. Split it, or give the rows to learn words from as `train`.')

@@ -29,7 +29,7 @@ def copy_rows(
     seed:int=0, # Settles how each one is changed
 )->Catalog: # One row a copy, in the order of `cat`, with the label of its original
     "A copy of every row, changed in one of the ways in which pictures change on the web"
-    names = [f'{i:05d}.jpg' for i in range(len(cat))]
+    names = [f'{i:05d}.jpg' for i in range(len(need_catalog(cat)))]
     for i,(name,f) in enumerate(zip(names, cat.files)):
         kind,rng = web_copy_kinds[i%len(web_copy_kinds)], random.Random(f'copy {seed} {cat.df["file"][i]}')
         with atomic_write(Path(dest)/name, 'wb') as out: out.write(web_copy(upright_rgb(decode(read_bytes(f), 512)), kind, rng))

@@ -32,7 +32,7 @@ def mask_modalities(
 )->Catalog: # The same rows with blank pictures, or empty texts
     "Rows as they would be without some of their modalities"
     gone = [m for m in modalities if m not in keep]
-    res = cat.assign(**{m:'' for m in gone if m!='poster'})
+    res = need_catalog(cat).assign(**{m:'' for m in gone if m!='poster'})
     if 'poster' not in gone: return res
     blank_file(folder)
     return Catalog(res.df.assign(file=blank_name, **({'sha256':''} if 'sha256' in res.df else {})), folder)

@@ -161,7 +161,7 @@ def has_modality(
     "Which rows have a text, or a poster that is not of one colour"
     if modality!='poster': return np.array([bool(o) for o in column_texts(cat, modality)], bool)
     from genre_fastai.vision.cache import open_poster
-    res = (cat.df['file']!='').to_numpy(copy=True) if 'file' in cat.df else np.zeros(len(cat), bool)
+    res = (cat.df['file']!='').to_numpy(copy=True) if 'file' in need_catalog(cat).df else np.zeros(len(cat), bool)
     if not res.any(): return res
     some = cat[res]
     some.check_files()

@@ -278,7 +278,7 @@ def column_texts(
     column, # Of texts
 )->list:
     "The texts of a column, or a `GenreError` that names those that there are"
-    if column in cat.df: return [o.strip() for o in cat.df[column]]
+    if column in need_catalog(cat).df: return [o.strip() for o in cat.df[column]]
     raise GenreError(f'The catalog has no column {str(column)!r}. It has {", ".join(cat.df)}.')
 
 class TfidfFeatures:

@@ -146,7 +146,7 @@ def read_titles(
     progress=True, # Show a progress bar?
 )->Catalog: # With the column `printed`, empty for rows that take no part and where nothing was read
     "Read what is printed on the posters of a catalog"
-    ok = np.flatnonzero(cat.df['status']=='ok')
+    ok = np.flatnonzero(need_catalog(cat).df['status']=='ok')
     paths = [str(o) for o in cat[ok].files]
     texts,whys = _read_files(paths, MeasureStore().digests(paths, n_workers), scale, n_workers, progress)
     printed,reason = ['']*len(cat), ['' if u else o for o,u in zip(cat.df.get('reason', ['']*len(cat)), unread_rows(cat))]
@@ -245,7 +245,7 @@ def franchise_groups(
     most=40, # As for `franchise_names`
 )->Catalog: # With `group` and `franchise`
     "Join the groups of films that are of one franchise, so that `split` and `folds` keep them on one side"
-    if column not in cat.df: raise GenreError(f'The catalog has no column {str(column)!r}. It has {", ".join(cat.df)}.')
+    if column not in need_catalog(cat).df: raise GenreError(f'The catalog has no column {str(column)!r}. It has {", ".join(cat.df)}.')
     names = franchise_names(cat.df[column].tolist(), most)
     group = cat.add_groups().df['group'].tolist()
     pairs = []

@@ -12,7 +12,7 @@ __all__ = ['fit_methods', 'open_poster', 'blank_posters', 'PosterImage', 'check_
 import errno, functools, hashlib, math, os, re, shutil, threading
 from fastai.vision.all import *
 from filelock import FileLock
-from ..catalog.core import Catalog
+from ..catalog.core import Catalog, need_catalog
 from ..core import GenreError, keep_memory, safe_paths
 from ..images import BadImage, decode, read_bytes, upright_rgb
 from ..measure import MeasureStore, fit_image
@@ -194,7 +194,7 @@ def pixel_cache(
     progress=True, # Show a bar, and say what was made?
 )->PixelCache: # Ready to read
     "Decode into the pixel cache what it lacks of a catalog; a `GenreError` where that cannot be done"
-    cat,cache = cat.ok, PixelCache(size, method, folder, cat.path)
+    cat,cache = need_catalog(cat).ok, PixelCache(size, method, folder, cat.path)
     if not len(cat): raise GenreError('The catalog has no usable rows to cache.')
     files = list(dict.fromkeys(safe_paths(cat.path, cat.df['file'])))
     try: cache._fill(files, max_gb, threads, progress)
