@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/commands.train.html.md"""
 __all__ = []
 
 # %% ../../nbs/95_commands.train.ipynb #c3695e23
-import contextlib, math, os, re, shlex
+import contextlib, itertools, math, os, re, shlex
 from functools import partial
 from pathlib import Path
 from typing import Optional
@@ -118,6 +118,19 @@ def _keep_catalog(cat, out):
         f.write(Path(os.path.relpath(cat.path, out)).as_posix())
     print(f'catalog in {out/"catalog.csv"}; outside of `evaluate` and `interpret` it needs --path {shlex.quote(str(cat.path))}')
 
+def _move_earlier(cat, out):
+    "Give the catalog that an earlier training kept another name, where the model is of another one now"
+    from genre_fastai.catalog.core import read_catalog
+    kept = out/'catalog.csv'
+    if not kept.is_file() or not (out/'catalog.folder').is_file(): return
+    with contextlib.suppress(GenreError):
+        if read_catalog(kept).hash==cat.hash: return
+    new = next(o for i in itertools.count(1) if not os.path.lexists(o := out/f'earlier-{i}.csv'))
+    for suffix in ('.pairs.csv','.csv'):
+        if (old := kept.with_suffix(suffix)).exists(): old.rename(new.with_suffix(suffix))
+    (out/'catalog.folder').unlink()
+    print(f'{kept} was of an earlier training; it is {new.name} now.')
+
 # %% ../../nbs/95_commands.train.ipynb #495f4924
 @command('If an epoch was finished, the same command with --resume goes on from it; else run it again.')
 def train(
@@ -155,6 +168,7 @@ def train(
     given = {k:None if v=='none' else v for k,v in given.items() if v is not None}
     _fit(cat, out, recipe, weights=or_none(weights), seed=seed, out=out, resume=resume, **given)
     if is_new: _keep_catalog(cat, out)
+    else: _move_earlier(cat, out)
     if not evaluation or not len(test := cat.where(split='test').ok): return
     from genre_fastai.deploy.folder import load_predictor
     print(f'\n{len(test)} test rows, with the ends of the 95 % interval:')
