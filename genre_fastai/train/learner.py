@@ -214,6 +214,16 @@ def own_thresh(
 
 # %% ../../nbs/63_train.learner.ipynb #001c70a0
 @patch
+def row_probs(self:Learner,
+    cat:Catalog, # Rows to predict
+    tta:int=0, # Augmented views of each poster to average over; 0 for the poster alone
+)->Tensor: # (rows, classes)
+    "The probabilities that `predictions` holds"
+    table = isinstance(self.dls.train_ds.items, pd.DataFrame)
+    dl = self.dls.test_dl(cat if isinstance(self.dls, PosterDataLoaders) else cat.df if table else list(cat.files))
+    with _quick(self) if len(cat)*(tta+1)>=128 else nullcontext(): return self.tta(dl=dl, n=tta)[0] if tta else self.get_preds(dl=dl)[0]
+
+@patch
 def predictions(self:Learner,
     cat:Catalog, # Rows to predict
     tta:int=0, # Augmented views of each poster to average over; 0 for the poster alone
@@ -222,11 +232,7 @@ def predictions(self:Learner,
     "What the model says of the rows of a catalog"
     _check_rows(self, cat)
     tta,thresh = check_whole('tta', tta, 0, 1000), check_thresh(own_thresh(self) if thresh is None else thresh, self.dls.vocab)
-    table = isinstance(self.dls.train_ds.items, pd.DataFrame)
-    dl = self.dls.test_dl(cat if isinstance(self.dls, PosterDataLoaders) else cat.df if table else list(cat.files))
-    quick = _quick(self) if len(cat)*(tta+1)>=128 else nullcontext()
-    with by_itself(self), self.no_bar(), _recorder_kept(self), _bad_images_said(), quick:
-        probs = self.tta(dl=dl, n=tta)[0] if tta else self.get_preds(dl=dl)[0]
+    with by_itself(self), self.no_bar(), _recorder_kept(self), _bad_images_said(): probs = self.row_probs(cat, tta)
     return Predictions(cat, probs.float().numpy(), self.dls.vocab, thresh)
 
 # %% ../../nbs/63_train.learner.ipynb #4d158fa7

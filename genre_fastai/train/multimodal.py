@@ -188,9 +188,10 @@ def _as_it_came(learn, name):
     return weights_digest(learn.model.poster.body if name=='poster' else learn.model.text.net)==o['digest']
 
 def _pass(learn, encoder, batches):
-    "What an encoder says of batches"
+    "What an encoder, or a head of several inputs, says of batches"
     f = partial(learn.autocast.apply, encoder, narrow=learn.autocast.predict) if hasattr(learn, 'autocast') else encoder
-    with torch.no_grad(): return torch.cat([f(x.to(learn.dls.device).as_subclass(Tensor)).float().cpu() for x in batches])
+    put = lambda x: [o.to(learn.dls.device).as_subclass(Tensor) for o in (x if isinstance(x, tuple) else (x,))]
+    with torch.no_grad(): return torch.cat([f(*put(x)).float().cpu() for x in batches])
 
 def _images(dl):
     "The posters of all rows in their order, as validation sees them"
@@ -200,24 +201,33 @@ def _images(dl):
 
 # %% ../../nbs/63_train.multimodal.ipynb #dc16642d
 def _rows_of(learn, dl): return learn.dls.cat[learn.dls.cat.rows_of(dl.dataset.items['id'], 'The loader')]
+def _learns(encoder): return any(p.requires_grad for p in encoder.parameters())
+
+def _encoded(learn, rows, kept, images=None):
+    "For each modality what its encoder says of some rows, or the tokens where that learns; of encoders in `kept`, from the caches"
+    res = []
+    for k,encoder in learn.model.encoders().items():
+        if k=='poster': res.append(_kept_posters(learn, rows) if k in kept else _pass(learn, encoder, images))
+        else:
+            texts = join_texts(rows, learn.dls.text_columns)
+            tokens = torch.from_numpy(learn.dls.tokenizer.encode(texts))
+            res.append(_kept_texts(learn, texts, tokens) if k in kept else tokens if _learns(encoder) else
+                _pass(learn, encoder, tokens.split(64)))
+    return res
+
+def _kept(learn):
+    "The frozen encoders that are still the pretrained ones"
+    return [k for k,o in learn.model.encoders().items() if not _learns(o) and _as_it_came(learn, k)]
 
 @patch
 def encodings(self:PosterTextLearner,
     dl, # `dls.train`, `dls.valid`, or another loader of rows of `dls.cat`
 )->list: # For each modality what its encoder says, or the tokens where that learns
     "What the frozen encoders say of the rows of a loader, in their order"
-    rows,res = _rows_of(self, dl), []
     self.model.to(self.dls.device).eval()
-    for k,encoder in self.model.encoders().items():
-        learns = any(p.requires_grad for p in encoder.parameters())
-        if k=='text':
-            texts = join_texts(rows, self.dls.text_columns)
-            tokens = torch.from_numpy(self.dls.tokenizer.encode(texts))
-            kept = not learns and _as_it_came(self, k)
-            res.append(tokens if learns else _kept_texts(self, texts, tokens) if kept else _pass(self, encoder, tokens.split(64)))
-        elif learns: raise GenreError("The poster encoder learns, so its encodings change. Freeze it by learn.freeze_modality('poster').")
-        else: res.append(_kept_posters(self, rows) if _as_it_came(self, k) else _pass(self, encoder, _images(dl)))
-    return res
+    if self.model.poster is not None and _learns(self.model.poster):
+        raise GenreError("The poster encoder learns, so its encodings change. Freeze it by learn.freeze_modality('poster').")
+    return _encoded(self, _rows_of(self, dl), _kept(self), _images(dl))
 
 # %% ../../nbs/63_train.multimodal.ipynb #f4808a68
 def _targets_of(learn, dl):
@@ -261,6 +271,23 @@ def fit_encodings(self:PosterTextLearner,
     best.load(self)
     if best.at is not None: self.run_info.kept = f'Epoch {best.at} of {len(self.run_info.history)} (counted from 0), best by {monitor}.'
     return self
+
+# %% ../../nbs/63_train.multimodal.ipynb #cf54ab7a
+@patch
+def row_probs(self:PosterTextLearner,
+    cat:Catalog, # Rows to predict
+    tta:int=0, # Augmented views of each poster to average over
+    most:int=4096, # Rows at a time, whose encodings are in memory
+)->Tensor: # (rows, classes)
+    "As of any learner; what a frozen encoder says of a row comes from the caches while it is still the pretrained one"
+    net,kept = self.model.to(self.dls.device).eval(), _kept(self)
+    usable = (cat.df['status']=='ok').all() and ('poster' not in kept or (cat.df['file']!='').all())
+    if tta or not kept or not usable or net.poster is not None and 'poster' not in kept: return Learner.row_probs(self, cat, tta)
+    frozen,res = [o for o in net.encoders().values() if not _learns(o)], []
+    for i in range(0, len(cat), most):
+        x = _encoded(self, cat[i:i+most], kept)
+        with skipped(frozen): res.append(_pass(self, net, zip(*(o.split(256) for o in x))))
+    return self.loss_func.activation(torch.cat(res))
 
 # %% ../../nbs/63_train.multimodal.ipynb #d167ade8
 @patch
