@@ -256,7 +256,8 @@ class Rubric:
         said = [f'{r.points}/{r.of}  {r.what}: {r.found}.'+f'\n     {r.do}'*bool(r.do) for r in self.table.itertuples()]
         return printable('\n'.join([*said, self.verdict]))
     __repr__ = __str__
-    def _repr_html_(self): return to_html(self.table) + f'<p>{html.escape(self.verdict)}</p>'
+    def _repr_html_(self): # a notebook puts texts to the right
+        return to_html(self.table).replace('<td>', '<td style="text-align:left">') + f'<p>{html.escape(self.verdict)}</p>'
 
 @patch(as_prop=True)
 def verdict(self:Rubric)->str:
