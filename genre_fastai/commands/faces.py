@@ -29,6 +29,7 @@ def serve(
     allowed_hosts:option(str, 'Names that it answers to beside localhost, with commas: that of a proxy before it; * for any')='',
 ):
     "Serve a model: a page to drop posters on, and a JSON endpoint. It needs the extra web."
+    print('The model is being loaded.', flush=True)
     with large_import(): from genre_fastai.deploy.serve import serve
     serve(model, host, port, neighbors, max_mb=max_mb, per_minute=per_minute, allow_private=allow_private,
         allowed_hosts=[o.strip() for o in allowed_hosts.split(',') if o.strip()])
