@@ -7,10 +7,10 @@ Docs: https://genre-fastai.github.io/genre_fastai/core.html.md"""
 # %% auto #0
 __all__ = ['short_hash', 'bare_url', 'redact', 'hide_secrets', 'printable', 'GenreError', 'atomic_write', 'sha256_file',
            'well_formed', 'json_line', 'close_tail', 'nests', 'json_lines', 'is_whole', 'short_repr', 'check_whole',
-           'read_json', 'is_entry_text', 'is_entry_texts', 'is_entry_number', 'is_entry_size', 'is_entry_thresh',
-           'stays_inside', 'safe_path', 'is_device', 'safe_paths', 'is_missing', 'as_text', 'as_texts', 'escape_cell',
-           'unescape_cell', 'csv_text', 'as_windows', 'read_text', 'read_table', 'keep_memory', 'large_import',
-           'posters_path']
+           'check_number', 'read_json', 'is_entry_text', 'is_entry_texts', 'is_entry_number', 'is_entry_size',
+           'is_entry_thresh', 'stays_inside', 'safe_path', 'is_device', 'safe_paths', 'is_missing', 'as_text',
+           'as_texts', 'escape_cell', 'unescape_cell', 'csv_text', 'as_windows', 'read_text', 'read_table',
+           'keep_memory', 'large_import', 'posters_path']
 
 # %% ../nbs/00_core.ipynb #909ba3f4
 import atexit, contextlib, csv, ctypes, functools, gc, hashlib, io, json, numbers, os, re, reprlib, secrets, socket, sys, time, warnings
@@ -254,6 +254,20 @@ def check_whole(
     "A whole number, or a `GenreError` that says its range"
     if is_whole(v, low, high): return int(v)
     raise GenreError(f'`{name}` is {short_repr(v)}, and should be a whole number from {low} to {high}.')
+
+# %% ../nbs/00_core.ipynb #2b46985d
+def check_number(
+    name:str, # Of the argument
+    v, # Its value
+    low=0., # Smallest
+    high=1., # Largest
+    above=False, # Must it be more than `low`?
+)->float:
+    "A number, or a `GenreError` that says its range"
+    fits = isinstance(v, numbers.Real) and not isinstance(v, bool) and low<=v<=high
+    if fits and (v>low or not above): return float(v)
+    span = f'above {low:g}, up to' if above else f'from {low:g} to'
+    raise GenreError(f'`{name}` is {short_repr(v)}, and should be a number {span} {high:g}.')
 
 # %% ../nbs/00_core.ipynb #cfb8f21d
 def _once(pairs):

@@ -46,6 +46,7 @@ def single_scores(
     baseline=None, # The class that is always answered; the commonest of `y` if None
 )->dict: # accuracy, its interval, macro_f1, baseline, n
     "Accuracy with its interval, macro F1, and the accuracy of always answering one class"
+    if not len(y): raise GenreError('There are no rows to score. Choose a split that the catalog has.')
     y,pred = np.asarray(y), np.asarray(probs).argmax(1)
     if baseline is None: baseline = np.bincount(y).argmax()
     right = int((y==pred).sum())

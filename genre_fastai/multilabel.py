@@ -6,7 +6,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/multilabel.html.md"""
 
 # %% auto #0
 __all__ = ['over_thresh', 'thresh_text', 'top_labels', 'label_scores', 'label_prior', 'baseline_scores', 'multi_scores',
-           'bootstrap_draws', 'bootstrap_scores', 'multilabel_report', 'label_report']
+           'bootstrap_draws', 'film_names', 'bootstrap_scores', 'interval_ends', 'multilabel_report', 'label_report']
 
 # %% ../nbs/02_multilabel.ipynb #a8a652c0
 import warnings
@@ -115,6 +115,7 @@ def bootstrap_draws(
     groups=None, # A name for each row, such as its film: rows of one name are drawn together; None draws row by row
 ): # Yields arrays (some of the resamples, n), float32
     "How often each of `n` rows is in each resample, some resamples at a time"
+    check_whole('n_boot', n_boot, 1, 10**7)
     names,code = (range(n),slice(None)) if groups is None else np.unique(groups, return_inverse=True)
     rng,step,k = np.random.default_rng(seed), max(1, 2_000_000//n), len(names)
     for m in (min(step, n_boot-i) for i in range(0, n_boot, step)):
@@ -164,6 +165,16 @@ def _ranks(w, Y, probs):
     return np.stack([_ranked(w, y, p) for y,p in zip(Y.T, probs.T)], 2)
 
 # %% ../nbs/02_multilabel.ipynb #0c4a28d8
+def film_names(
+    cat, # A catalog
+): # (rows,), or None where each row is a film of its own
+    "The film of each row: its `group`, or of a row without one its id"
+    df = getattr(cat, 'df', {})
+    if 'group' not in df: return
+    names = np.array([f'group {g}' if g else f'id {i}' for g,i in zip(df['group'], df['id'])])
+    return names if len(set(names))<len(names) else None
+
+# %% ../nbs/02_multilabel.ipynb #cc9669c1
 def _check_multi(preds):
     if not len(preds.probs): raise GenreError('There are no rows to score. Choose a split that the catalog has.')
     if preds.cat.multi: return np.asarray(preds.Y, bool), np.asarray(preds.probs), np.asarray(preds.pred, bool)
@@ -174,12 +185,12 @@ def bootstrap_scores(
     k=3, # How many labels are the top ones
     n_boot=1000, # Resamples
     seed=0, # The same seed draws the same rows, so that two models can be compared
-    groups=None, # A name for each row: rows of one name are drawn together
+    groups=None, # A name for each row: rows of one name are drawn together; `film_names` if None
 )->pd.DataFrame: # A row a resample, a column a score
-    "The scores of `label_scores` in rows that are drawn with putting back"
+    "The scores of `label_scores` in films that are drawn with putting back"
     Y,probs,pred = _check_multi(preds)
     top,res = top_labels(probs, k), []
-    for w in bootstrap_draws(len(Y), n_boot, seed, groups):
+    for w in bootstrap_draws(len(Y), n_boot, seed, film_names(preds.cat) if groups is None else groups):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', RuntimeWarning) # a resample may lack a label: the mean is of the others
             auc,ap = np.nanmean(_ranks(w, Y, probs), 2)
@@ -187,10 +198,17 @@ def bootstrap_scores(
     return pd.concat(res, ignore_index=True)
 
 # %% ../nbs/02_multilabel.ipynb #d3a930a7
-def _ends(draws, level):
+def interval_ends(
+    draws, # Scores of resamples, (resamples,) or (resamples, columns)
+    level=.95, # Confidence
+)->np.ndarray: # (2,), or (2, columns); NaN where all draws are
     "The ends of the interval of each column"
-    return np.nanquantile(np.asarray(draws, float), [.5-level/2, .5+level/2], axis=0)
+    part = check_number('level', level, 0, .9999, above=True)/2
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', RuntimeWarning) # of a label without rows of both kinds all are NaN
+        return np.nanquantile(np.asarray(draws, float), [.5-part, .5+part], axis=0)
 
+# %% ../nbs/02_multilabel.ipynb #36bab9dc
 def multilabel_report(
     preds, # `Predictions` with several labels a row
     prior=None, # Catalog with training rows, or the frequency of each label there; None takes these rows, which favours the baselines
@@ -203,7 +221,7 @@ def multilabel_report(
     Y,probs,pred = _check_multi(preds)
     prior = label_prior(Y.mean(0) if prior is None else prior, preds.vocab)
     got,draws = label_scores(Y, probs, pred, k), bootstrap_scores(preds, k, n_boot, seed)
-    low,high = _ends(draws[[*got]], level)
+    low,high = interval_ends(draws[[*got]], level)
     base = pd.DataFrame(baseline_scores(Y, prior, preds.thresh, k)).loc[[*got]]
     return pd.DataFrame(dict(metric=[*got], value=[*got.values()], low=low, high=high)).join(base.reset_index(drop=True)).round(4)
 
@@ -217,10 +235,8 @@ def label_report(
     "The scores of each label, with intervals, and beside accuracy and F1 what a constant answer gets"
     Y,probs,pred = _check_multi(preds)
     n,share = Y.sum(0), Y.mean(0)
-    draws = np.concatenate([_ranks(w, Y, probs) for w in bootstrap_draws(len(Y), n_boot, seed)], 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', RuntimeWarning) # of a label without rows of both kinds all are NaN
-        (auc_low,auc_high),(ap_low,ap_high) = (_ends(o, level) for o in draws)
+    draws = np.concatenate([_ranks(w, Y, probs) for w in bootstrap_draws(len(Y), n_boot, seed, film_names(preds.cat))], 1)
+    (auc_low,auc_high),(ap_low,ap_high) = (interval_ends(o, level) for o in draws)
     rank = ranking_scores(Y, probs, preds.vocab)
     f1 = classification_report(Y, pred, preds.vocab)[['precision','recall','f1','f1_low','f1_high']]
     df = pd.DataFrame({'class':preds.vocab, 'n':n, 'share':share, 'threshold':np.broadcast_to(preds.thresh, len(n)), 'auc':rank['auc'],

@@ -71,8 +71,7 @@ def _check_fit(kind, by, prior):
     "A `GenreError` for arguments that mean nothing"
     if kind not in ('one','each'): raise GenreError(f"`kind` is {kind!r}, and should be 'one' (threshold for all labels) or 'each'.")
     if by not in threshold_scores: raise GenreError(f'`by` is {by!r}, and should be one of {", ".join(threshold_scores)}.')
-    if isinstance(prior, (int,float)) and 0<=prior<float('inf'): return
-    raise GenreError(f'`prior` is {prior!r}, and should be a number of rows, 0 or more.')
+    check_number('prior', prior, 0, 1e9)
 
 # %% ../nbs/18_thresholds.ipynb #1d4d1278
 def fit_thresholds(

@@ -400,7 +400,8 @@ def _export_names(cat):
         dir,name,n = _folder_name(label, split, i), _safe_name(Path(f).name), 0
         stem,suffix = os.path.splitext(name)
         while (key := unicodedata.normalize('NFC', (dir/name).as_posix()).casefold()) in seen:
-            name,n = f'{stem}_{short_hash(f"{f}{n or str()}", 8)}{suffix}', n+1
+            mark = short_hash(f'{f}{n}' if n else f, 8)
+            name,n = f'{stem}_{mark}{suffix}', n+1
         seen.add(key)
         names.append((dir/name).as_posix())
     _check_folders(cat.df['label'], set(splits))

@@ -449,33 +449,61 @@ def decide_many(self:CleaningSession,
 
 # %% ../../nbs/80_clean.decisions.ipynb #77204ca4
 @patch
-def keep(self:CleaningSession, id, why='', model=''):
+def keep(self:CleaningSession,
+    id, # Of a row
+    why='', # The reason, in words
+    model='', # Under which model's opinion it was decided
+)->dict: # The decision as it was written
     "The row is right as the raw catalog has it"
     return self.decide([dict(id=id, action='keep', why=why)], model)[0]
 
 @patch
-def delete(self:CleaningSession, id, why='', model=''):
+def delete(self:CleaningSession,
+    id, # Of a row
+    why='', # The reason, in words
+    model='', # As for `keep`
+)->dict: # The decision as it was written
     "The row is to take no part"
     return self.decide([dict(id=id, action='delete', why=why)], model)[0]
 
 @patch
-def relabel(self:CleaningSession, id, label, why='', model=''):
-    "The row has another label; of several, give a list, or a text with `|`"
+def relabel(self:CleaningSession,
+    id, # Of a row
+    label, # What it is; with several labels a list of all of them, or a text with `|`
+    why='', # The reason, in words
+    model='', # As for `keep`
+)->dict: # The decision as it was written
+    "The row has another label"
     return self.decide([dict(id=id, action='relabel', after=label, why=why)], model)[0]
 
 # %% ../../nbs/80_clean.decisions.ipynb #b31b792f
 @patch
-def add_label(self:CleaningSession, id, label, why='', model=''):
+def add_label(self:CleaningSession,
+    id, # Of a row
+    label, # One that it lacks
+    why='', # The reason, in words
+    model='', # As for `keep`
+)->dict: # The decision as it was written
     "The row has one more label"
     return self.decide([dict(id=id, action='add_label', after=label, why=why)], model)[0]
 
 @patch
-def remove_label(self:CleaningSession, id, label, why='', model=''):
+def remove_label(self:CleaningSession,
+    id, # Of a row
+    label, # One that it has
+    why='', # The reason, in words
+    model='', # As for `keep`
+)->dict: # The decision as it was written
     "The row does not have this label"
     return self.decide([dict(id=id, action='remove_label', after=label, why=why)], model)[0]
 
 @patch
-def copy_of(self:CleaningSession, id, other, why='', model=''):
+def copy_of(self:CleaningSession,
+    id, # Of the row that goes
+    other, # Id of the row that stays
+    why='', # The reason, in words
+    model='', # As for `keep`
+)->dict: # The decision as it was written
     "The row shows the same picture as the row `other`, which stays"
     return self.decide([dict(id=id, action='copy_of', other=other, why=why)], model)[0]
 

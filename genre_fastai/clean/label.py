@@ -315,8 +315,7 @@ def propose(self:PosterLabeler,
     sure=.9, # Least probability of the label
 )->LabelProposal:
     "The labels that the probe is sure of, for rows that nobody has decided on; nothing is changed by this"
-    if isinstance(sure, bool) or not isinstance(sure, (int,float)) or not .5<=sure<=1:
-        raise GenreError(f'`sure` is a probability from .5 to 1, and not {sure!r}.')
+    check_number('sure', sure, .5, 1)
     live,col = self.live, self.session.cat.label_column
     live.update()
     o = live.said # another thread may put another one there

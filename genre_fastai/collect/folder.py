@@ -35,8 +35,7 @@ def writing(
     try: yield
     except OSError as e:
         if what := lacking(e): raise lack_error(what) from e
-        raise GenreError(f'Cannot write to {dest}: {e.strerror}. Make room or choose another folder, '
-            'then run the same command again: it goes on where it stopped.') from e
+        raise GenreError(f'Cannot write to {dest}: {e.strerror}. Make room or choose another folder. {_go_on}') from e
 
 # %% ../../nbs/36_collect.folder.ipynb #7cead0bd
 class ImageFolder:

@@ -104,7 +104,11 @@ class SearchLists:
         known = json_line(self.file.read_bytes()) if self.file.is_file() else {}
         self.asked = {k: v for k,v in (known or {}).items() if isinstance(v, dict)}
 
-    def path(self, label): return self.folder/list_name(label)
+    def path(self,
+        label, # A class
+    )->Path:
+        "The file of its list"
+        return self.folder/list_name(label)
 
     def stale(self,
         label, # A class
@@ -119,13 +123,19 @@ class SearchLists:
 
 # %% ../../nbs/35_collect.posters.ipynb #98e942d9
 @patch
-def read(self:SearchLists, label):
+def read(self:SearchLists,
+    label, # A class that has a list
+)->pd.DataFrame: # As `read_urls` gives it
     "The list of a class"
     try: return read_urls(self.path(label), label).assign(label=label)
     except GenreError as e: raise GenreError(f'{e} Or delete that list: then the class is searched anew.') from None
 
 @patch
-def save(self:SearchLists, label, urls, ask):
+def save(self:SearchLists,
+    label, # A class
+    urls, # Its table of addresses
+    ask, # What was asked for: `query`, `source`, `n`
+):
     "Keep the list of a class, and what it answers"
     with writing(self.folder):
         save_urls(urls, self.path(label))
@@ -133,8 +143,13 @@ def save(self:SearchLists, label, urls, ask):
         with atomic_write(self.file) as f: json.dump(self.asked, f, indent=1)
 
 @patch
-def get(self:SearchLists, label, ask, search, refresh=False):
-    "The table of a class, and how it came: read, or searched and kept"
+def get(self:SearchLists,
+    label, # A class
+    ask, # What is asked for: `query`, `source`, `n` (addresses)
+    search, # A function that searches and gives a table of addresses; called where no list will do
+    refresh=False, # Search again where there is a list
+)->tuple: # The table, and in words how it came
+    "The table of a class: read, or searched and kept"
     why = 'refresh' if refresh else self.stale(label, ask)
     if not why: return self.read(label).head(ask['n']), 'from an earlier search'
     urls = search()
@@ -196,7 +211,7 @@ def collect_posters(
     source='duckduckgo', # Where to search: 'duckduckgo', 'tmdb' (the words are genres), 'google' and 'list' (they are files), or a function
     conflicts:str='keep', # An address in two classes: 'keep' all its rows, 'drop' them all, or keep the row of the 'best' rank
     refresh:bool=False, # Search again where there is a list
-    **kwargs
+    **kwargs # For `download_posters`
 )->Catalog: # One row for each address and label, as of `download_posters`
     "Search for each class, join the lists, and download; run again, it goes on where it stopped"
     find,name,form = _source(source)

@@ -35,7 +35,7 @@ def _begin_anew(cat, log):
     print(f'What rules decided in an earlier run is decided anew; {len(sess.log.done)} decisions of persons hold.')
 
 def _looks_of(model):
-    "What a saved model looks at, as `_modalities` says it"
+    "What a saved model looks at: whether at posters, and the names of its texts, as `seen_and_read` gives them"
     with large_import(): from genre_fastai.deploy.open import open_predictor
     names = open_predictor(model).modalities
     return 'poster' in names, [o for o in names if o!='poster']

@@ -35,7 +35,8 @@ def _side(size):
     raise GenreError(f'--size takes pixels from 8 to 4096: 224 for a square, or height and width as 256x176, not {size!r}.')
 
 # %% ../../nbs/95_commands.train.ipynb #d34b2410
-_recipes = 'auto probe finetune finetune_top head stages fastai article0 article1 fusion gated concat late article2'
+_with_texts = 'fusion gated concat late article2' # recipes that need a text, and read the overview if nothing else is asked for
+_recipes = f'auto probe finetune finetune_top head stages fastai article0 article1 {_with_texts}'
 _Recipe = one_of(_recipes, 'How to train: auto, probe, finetune, finetune_top, head, stages, fastai, article0 or article1; '
     'with texts auto, fusion, gated, concat, late or article2')
 _Epochs = lambda help: option(Optional[int], help, min=0, max=100_000)
@@ -158,7 +159,7 @@ def train(
     evaluation:option(bool, 'Evaluate the saved model on the test rows, where there are such', '--evaluate/--no-evaluate')=True,
 ):
     "Train by a recipe. Saves the model, its config and its model card, and evaluates it."
-    both = 'poster,overview' if recipe in _recipes.split()[-5:] else None
+    both = 'poster,overview' if recipe in _with_texts.split() else None
     base_lr,size,names = _rate(base_lr), _side(size), seen_and_read(modalities or both)
     kept = cache_pixels and ((size,size) if isinstance(size, int) else size or True)
     cat,is_new = _by_first(partial(_ready, csv, path, seed, kept, names[1], keep_best, loss, thresholds, out))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from ..predictions import *
 from ..catalog.core import *
-from .exercises import exercise
+from .exercises import card_section, exercise
 
 # %% ../../nbs/91_course.exercises_decades.ipynb #0f19c999
 def _steps(preds): return np.abs(preds.probs.argmax(1)-preds.y)
@@ -66,10 +66,6 @@ def _says_what_for(model):
         return "The config has no `intended_use`. `save_predictor(learn, folder, intended_use='...')` takes entries of your own."
     return '' if len(use.split())>=6 else 'That is very short. Say in a sentence who may use it, and for what.'
 
-def _section(text, name):
-    "What stands below a heading of a card; None where there is none"
-    m = re.search(rf'^##+ *{name} *\n(.*?)(?=^#|\Z)', text, re.M|re.S|re.I)
-    return m and m[1].strip()
 
 @exercise('10.2')
 def _two_sections(folder):
@@ -77,7 +73,7 @@ def _two_sections(folder):
     if not text.startswith('---\n'):
         return 'The header between the two lines `---` is gone, and a hub reads it. Add your sections below what is there.'
     for o in ('Intended use', 'Limits'):
-        if (said := _section(text, o)) is None: return f'The card has no section `## {o}`.'
+        if (said := card_section(text, o)) is None: return f'The card has no section `## {o}`.'
         if len(said.split())<10: return f'The section `{o}` has {len(said.split())} words. A stranger needs a sentence or two.'
     return ''
 

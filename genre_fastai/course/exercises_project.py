@@ -21,7 +21,7 @@ from ..predictions import Predictions
 from ..catalog.core import *
 from ..catalog.splits import *
 from ..clean.decisions import DecisionJournal, by_person, replay
-from .exercises import exercise
+from .exercises import card_section, exercise
 
 # %% ../../nbs/91_course.exercises_project.ipynb #b1f66ab1
 def _cleaned(raw, journal):
@@ -225,14 +225,13 @@ def _looked(p):
         'Look at 20 posters or more yourself, those that the list doubts most. "Keep" is a decision too.')
 
 
-_limits = re.compile(r'^#+ *[^\n]*\b(limit|not be used|not for|caveat|bias)[^\n]*\n(.*?)(?=^#|\Z)', re.M|re.S|re.I)
+_limits = r'[^\n]*\b(?:limit|not be used|not for|caveat|bias)[^\n]*' # a heading with one of these words
 
 def limits(
     card:str, # A model card in markdown
 )->str: # The text below the heading; '' where there is none
     "What a model card says of the model's limits"
-    found = _limits.search(card)
-    return ' '.join(found[2].split()) if found else ''
+    return ' '.join((card_section(card, _limits) or '').split())
 
 @criterion('A model card that says what the model cannot do', 2)
 def _card(p):

@@ -18,7 +18,6 @@ from ..images import BadImage
 from ..catalog.core import *
 from ..predictions import *
 from ..vision.tensors import *
-from ..vision.arguments import *
 from ..vision.weights import arch_name, is_timm
 from ..vision.augment import poster_tfms
 from ..vision.cache import FilePixels, PixelCache, fit_methods

@@ -20,7 +20,6 @@ from ..multilabel import thresh_text
 from ..catalog.core import *
 from ..predictions import *
 from ..vision.tensors import *
-from ..vision.arguments import *
 from ..vision.models import *
 from ..vision.augment import *
 from ..vision.inference import InferenceModel

@@ -19,7 +19,6 @@ from ..text.embed import *
 from ..text.models import *
 from ..text.tokens import *
 from ..vision.tensors import *
-from ..vision.arguments import *
 from ..vision.weights import *
 from ..parallel import ahead
 from ..vision.models import *

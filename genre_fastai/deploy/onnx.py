@@ -370,7 +370,11 @@ def picture_probs(self:OnnxPredictor,
     return _ran(self.session, self.path, len(self.vocab), image=np.asarray(picture)[None])[0]
 
 @patch
-def batch_probs(self:OnnxPredictor, pixels, posters=None, texts=None):
+def batch_probs(self:OnnxPredictor,
+    pixels, # From `read_posters`: dict from (height,width) to pixels, (rows,3,height,width), uint8
+    posters=None, # Not looked at: every row has a poster
+    texts=None, # Not looked at: this model reads none
+)->np.ndarray: # (rows, classes), float32
     "Probabilities of posters that are decoded"
     return _ran(self.network, self.path, len(self.vocab), pixels=pixels[self.sizes[0]])
 

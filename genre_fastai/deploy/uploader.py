@@ -173,11 +173,11 @@ def _voila_command(nb, host, port, open_browser):
 @contextmanager
 def voila_app(
     model, # As for `open_uploader`
-    port=8866,
+    port=8866, # Of the page; it has to be free
     host='127.0.0.1', # This machine alone
     neighbors=None, # A catalog (csv), or None
-    open_browser=False,
-):
+    open_browser=False, # Show the page in a browser?
+): # Address of the page, process of the server
     "An app in the background while the block lasts; gives its address and its process"
     _check_voila()
     from genre_fastai.deploy.serve import check_port, page_address # brings the downloader's network library
@@ -194,10 +194,10 @@ def voila_app(
 
 def run_voila(
     model, # As for `open_uploader`
-    port=8866,
+    port=8866, # Of the page; it has to be free
     host='127.0.0.1', # This machine alone; whoever can reach another address may upload
     neighbors=None, # A catalog (csv), or None
-    open_browser=True,
+    open_browser=True, # Show the page in a browser?
 ):
     "Serve an uploader as an app, until Ctrl-C"
     with voila_app(model, port, host, neighbors, open_browser) as (url,p):

@@ -26,19 +26,34 @@ from ..core import *
 # %% ../../nbs/52_features.mlp.ipynb #43f270c2
 class ArrayDL(DataLoader):
     "Batches of features and targets, each cut out of its array as one piece; the order of a shuffled one comes from `seed`"
-    def __init__(self, X, y, bs=64, shuffle=False, seed=0, **kwargs):
+    def __init__(self,
+        X, # Features, (rows, d), float16 or float32
+        y, # Targets: numbers of classes, (rows,), or 0 and 1, (rows, classes)
+        bs=64, # Rows a batch
+        shuffle=False, # Another order in each epoch?
+        seed=0, # Of the order
+        **kwargs # For fastai's `DataLoader`
+    ):
         super().__init__(range(len(X)), bs=bs, shuffle=shuffle, **kwargs)
         self.X,self.y,self.rng = X,torch.as_tensor(y),random.Random(seed)
-    def create_batches(self, samps):
+    def create_batches(self,
+        samps, # Numbers of rows, in the order of the epoch
+    ): # Yields (bs, d), float32, and the targets of these rows
         for idxs in chunked(samps, self.bs, self.drop_last): yield torch.as_tensor(self.X[idxs]).float(), self.y[idxs]
 
 # %% ../../nbs/52_features.mlp.ipynb #8dbcc7aa
 class Standardize(nn.Module):
     "Each feature minus its mean, divided by its deviation; one that never changes becomes 0"
-    def __init__(self, mean, std):
+    def __init__(self,
+        mean, # Of each feature, (d,)
+        std, # Standard deviation of each feature, (d,); none is 0
+    ):
         super().__init__()
         for k,v in dict(mean=mean, std=std).items(): self.register_buffer(k, torch.as_tensor(v, dtype=torch.float32))
-    def forward(self, x): return (x-self.mean)/self.std
+    def forward(self,
+        x, # (rows, d)
+    ): # (rows, d)
+        return (x-self.mean)/self.std
 
 def _moments(X, rows=64):
     "Mean and deviation of each column, without a second copy of the array"
@@ -66,7 +81,9 @@ def mlp_model(
 # %% ../../nbs/52_features.mlp.ipynb #b441822e
 class BestEpoch(TrackerCallback):
     "End with the weights of the epoch whose validation loss is lowest; after `patience` epochs without a better one, at once"
-    def __init__(self, patience=None):
+    def __init__(self,
+        patience=None, # Epochs without a better one after which training stops; never if None
+    ):
         super().__init__('valid_loss')
         self.patience = patience
     def after_epoch(self):

@@ -257,7 +257,7 @@ def neighbors(self:PosterIndex,
     same_film=False, # Also other posters of the same film, and copies?
 )->Neighbors:
     "The posters that are most like this one, the nearest first"
-    if k<1: raise GenreError(f'`k` is how many neighbours are wanted, 1 or more, and not {k}.')
+    check_whole('k', k, 1)
     row = self.row_of(poster)
     q = self.vector(poster) if row is None else self.vectors[row]
     out = [] if row is None else [row] if same_film else np.flatnonzero(self.groups==self.groups[row])

@@ -47,7 +47,10 @@ class FeatureFile:
         self.name = f'features-{short_hash(json.dumps(settings, sort_keys=True), 24)}'
         widths = [re.fullmatch(rf'{self.name}-(\d{{1,9}})\.keys', o.name) for o in sorted(self.folder.glob(f'{self.name}-*.keys'))]
         if any(widths): self.open(next(int(m[1]) for m in widths if m))
-    def open(self, d):
+    def open(self,
+        d:int, # Numbers of each picture
+    ):
+        "Open the file of rows of this width, or begin it"
         self.records = VectorFile(self.folder/f'{self.name}-{d}', d)
     def __len__(self): return len(self.records) if self.records else 0
     def __repr__(self): return f'FeatureFile({len(self):,} pictures in {self.folder/self.name})'
@@ -55,8 +58,8 @@ class FeatureFile:
 # %% ../../nbs/49_features.store.ipynb #f2c43d9a
 @patch
 def add(self:FeatureFile,
-    digests, # SHA-256 of pictures
-    X, # A row of numbers for each
+    digests, # SHA-256 of pictures, as `as_keys` gives them
+    X, # A row of numbers for each, (pictures, d), kept as float32
 ):
     "Keep what was computed"
     if not len(X): return
@@ -65,7 +68,7 @@ def add(self:FeatureFile,
 
 @patch
 def read(self:FeatureFile,
-    digests, # SHA-256 of pictures
+    digests, # SHA-256 of pictures, as `as_keys` gives them
 )->tuple: # A mask of those that are known, and (pictures, d), zeros where unknown; None where nothing is kept
     "What is known of some pictures"
     if self.records is None: return np.zeros(len(digests), bool),None

@@ -62,7 +62,7 @@ def _interval_scores(p, metrics, n_boot):
         return dict(n=s['n'], accuracy=s['accuracy'], accuracy_low=s['low'], accuracy_high=s['high'], macro_f1=s['macro_f1'])
     got,boot = label_scores(p.Y, p.probs, p.pred), bootstrap_scores(p, n_boot=n_boot)
     if odd := [m for m in metrics if m not in boot]: raise GenreError(f'There is no score {odd[0]!r}. Choose of {", ".join(boot)}.')
-    ends = {m: np.nanquantile(boot[m], [.025,.975]) for m in metrics}
+    ends = {m: interval_ends(boot[m]) for m in metrics}
     return dict(n=len(p)) | {k: round(float(v), 4) for m in metrics for k,v in zip((m, f'{m}_low', f'{m}_high'), (got[m], *ends[m]))}
 
 def modality_scores(
@@ -219,13 +219,6 @@ def _named_opinions(p, i, name):
 # %% ../../nbs/75_interpret.modalities.ipynb #602df3d2
 def _labelled_rows(p): return np.flatnonzero([bool(t) for t in p.cat.targets])
 
-def _same(first, second):
-    "The second opinion for the rows and classes of the first, in their order"
-    if set(first.vocab)!=set(second.vocab):
-        raise GenreError(f'The two know different classes: {", ".join(first.vocab)}; and {", ".join(second.vocab)}.')
-    second = second.of(first.cat)
-    return Predictions(first.cat, second.probs[:,[second.vocab.index(v) for v in first.vocab]], first.vocab)
-
 def _with_both(p, q, names):
     "The rows that lack neither of the modalities that are called so in the catalog"
     df = p.cat.df
@@ -257,7 +250,7 @@ def disagreements(
     if not all(isinstance(o, Predictions) for o in (first, second)):
         raise GenreError('Two opinions are compared, as `Predictions`, such as `disagreements(*fusion.by_modality(cat).values())`.')
     if by not in _by: raise GenreError(f'Disagreements are ranked by {" or ".join(_by)}, and not by {str(by)!r}.')
-    (first,second),(a,b) = _with_both(first, _same(first, second), names), names
+    (first,second),(a,b) = _with_both(first, same_rows(first, second), names), names
     i,j,div,both = _opinions(first, second, sure)
     cols = _named_opinions(first, i, a) | _named_opinions(second, j, b)
     df = first.cat.df[['id','file',first.cat.label_column]].assign(**cols, divergence=div.round(4))

@@ -46,7 +46,9 @@ class PosterEncoder(nn.Module):
     def _rows(self, x):
         f = lambda o: self.pool(self.body(o))
         return in_blocks(f, x) if not torch.is_grad_enabled() and can_split(self) else f(x)
-    def forward(self, x):
+    def forward(self,
+        x, # Pixels, (n,3,h,w); of one colour where a poster is missing
+    ): # (n, dims)
         x,has = x.as_subclass(Tensor),poster_mask(x).as_subclass(Tensor)
         if has.all(): return self._rows(x)
         if not has.any(): return x.new_zeros(len(x), self.dims)
@@ -56,8 +58,13 @@ class PosterEncoder(nn.Module):
 # %% ../../nbs/55_multimodal.models.ipynb #0e817fe4
 class PresentNorm(nn.BatchNorm1d):
     "Batch norm, without scale and shift, over the rows that are there; the others are zeros"
-    def __init__(self, d): super().__init__(d, affine=False)
-    def forward(self, x, has):
+    def __init__(self,
+        d, # Numbers of an encoding
+    ): super().__init__(d, affine=False)
+    def forward(self,
+        x, # Encodings, (n, d)
+        has, # Which rows are there, (n,), bool
+    ): # (n, d), float32
         x,learns = x.float(),self.training and int(has.sum())>1
         if learns: return torch.zeros_like(x).index_put((has,), super().forward(x[has]))
         return nn.functional.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)*has[:,None]
@@ -80,17 +87,34 @@ def _dense(d, hidden, n, p):
 
 class ConcatFusion(nn.Module):
     "The encodings side by side, and dense layers"
-    def __init__(self, dims, n, hidden=256, dropout=.3):
+    def __init__(self,
+        dims, # Numbers of each encoding
+        n, # Classes
+        hidden=256, # Units of the hidden layer, or of several
+        dropout=.3, # Before each linear layer
+    ):
         super().__init__()
         self.layers = _dense(sum(dims), hidden, n, dropout)
-    def forward(self, xs, has): return self.layers(torch.cat(xs, 1))
+    def forward(self,
+        xs, # An array (rows, dims) for each modality
+        has, # A mask (rows,) for each; not looked at
+    ): # Logits, (rows, n)
+        return self.layers(torch.cat(xs, 1))
 
 class LateFusion(nn.Module):
     "Dense layers of each modality, and the mean of the logits of those that are there"
-    def __init__(self, dims, n, hidden=256, dropout=.3):
+    def __init__(self,
+        dims, # Numbers of each encoding
+        n, # Classes
+        hidden=256, # Units of the hidden layer of each modality, or of several
+        dropout=.3, # Before each linear layer
+    ):
         super().__init__()
         self.layers = nn.ModuleList(_dense(d, hidden, n, dropout) for d in dims)
-    def forward(self, xs, has):
+    def forward(self,
+        xs, # An array (rows, dims) for each modality
+        has, # A mask (rows,) for each
+    ): # Logits, (rows, n)
         w = torch.stack(has, 1).float()
         w = torch.where(w.any(1, keepdim=True), w, torch.ones_like(w))
         logits = torch.stack([f(x) for f,x in zip(self.layers, xs)], 1)
@@ -99,16 +123,25 @@ class LateFusion(nn.Module):
 # %% ../../nbs/55_multimodal.models.ipynb #f8395888
 class GatedUnit(nn.Module):
     "z*tanh(W_v x_v) + (1-z)*tanh(W_t x_t) with the gate z = sigmoid(W_z [x_v, x_t]), which goes wholly to one where the other is missing"
-    def __init__(self, dims, hidden=256):
+    def __init__(self,
+        dims, # Numbers of each encoding, of one modality or two
+        hidden=256, # Numbers that the unit gives
+    ):
         super().__init__()
         self.lins = nn.ModuleList(nn.Linear(d, hidden, bias=False) for d in dims)
         self.z = nn.Linear(sum(dims), hidden, bias=False) if len(dims)>1 else None
-    def gate(self, xs, has):
-        "The share of the first modality in each number, (n, hidden)"
+    def gate(self,
+        xs, # An array (rows, dims) for each modality
+        has, # A mask (rows,) for each
+    )->Tensor: # (rows, hidden), from 0 to 1
+        "The share of the first modality in each number"
         if self.z is None: return torch.ones(len(xs[0]), self.lins[0].out_features, device=xs[0].device)
         both,z = (has[0]&has[1])[:,None],torch.sigmoid(self.z(torch.cat(xs, 1)))
         return torch.where(both, z, has[0][:,None].to(z.dtype))
-    def forward(self, xs, has):
+    def forward(self,
+        xs, # As for `gate`
+        has, # As for `gate`
+    ): # (rows, hidden)
         hs = [torch.tanh(f(x))*o[:,None] for f,x,o in zip(self.lins, xs, has)]
         if self.z is None: return hs[0]
         z = self.gate(xs, has)
@@ -116,10 +149,19 @@ class GatedUnit(nn.Module):
 
 class GatedFusion(nn.Module):
     "A gated multimodal unit (Arevalo and others, 'Gated Multimodal Units for Information Fusion', 2017) and a linear layer"
-    def __init__(self, dims, n, hidden=256, dropout=.3):
+    def __init__(self,
+        dims, # Numbers of each encoding, of one modality or two
+        n, # Classes
+        hidden=256, # Numbers that the unit gives
+        dropout=.3, # Before each linear layer
+    ):
         super().__init__()
         self.drop,self.unit,self.layers = nn.Dropout(dropout), GatedUnit(dims, hidden), _dense(hidden, (), n, dropout)
-    def forward(self, xs, has): return self.layers(self.unit([self.drop(x) for x in xs], has))
+    def forward(self,
+        xs, # An array (rows, dims) for each modality
+        has, # A mask (rows,) for each
+    ): # Logits, (rows, n)
+        return self.layers(self.unit([self.drop(x) for x in xs], has))
 
 # %% ../../nbs/55_multimodal.models.ipynb #b12e2f72
 fusions = dict(gated=GatedFusion, concat=ConcatFusion, late=LateFusion)
@@ -140,12 +182,17 @@ class FusionHead(nn.Module):
         self.drop_modality = drop_modality
         self.norms = nn.ModuleList(PresentNorm(d) for d in dims) if scale else None
         self.fuse = fusions[fusion](dims, n, hidden, dropout)
-    def prepare(self, hs):
+    def prepare(self,
+        hs, # What the encoders gave: an array (rows, dims) for each modality, with zeros for rows in which it is missing
+    )->tuple: # Such arrays, and a mask (rows,) for each
         "Encodings on one scale, and which of them are there"
         if self.training and self.drop_modality and len(hs)==2: hs = drop_one(hs, self.drop_modality)
         has = [encoded(h) for h in hs]
         return ([f(h, o) for f,h,o in zip(self.norms, hs, has)] if self.norms else list(hs)), has
-    def forward(self, *hs): return self.fuse(*self.prepare(hs))
+    def forward(self,
+        *hs # As for `prepare`
+    ): # Logits, (rows, n)
+        return self.fuse(*self.prepare(hs))
 
 # %% ../../nbs/55_multimodal.models.ipynb #4638b4c6
 def start_at_prior(
@@ -180,15 +227,22 @@ class PosterTextNet(nn.Module):
     def encoders(self)->dict:
         "The encoders that there are, by the name of the modality"
         return {k:o for k,o in (('poster',self.poster), ('text',self.text)) if o is not None}
-    def encode(self, *xs)->tuple:
-        "What the encoders say: (n, dims) of each"
+    def encode(self,
+        *xs # A batch's inputs, in the order of `encoders`: pixels, (rows,3,h,w), and tokens, (rows, tokens)
+    )->tuple: # An array (rows, dims) of each
+        "What the encoders say"
         fs = self.encoders()
         if len(xs)!=len(fs): raise GenreError(f'This network takes {" and ".join(fs)}, and was given {len(xs)} inputs.')
         return tuple(f(x.as_subclass(Tensor)) for f,x in zip(fs.values(), xs))
-    def forward(self, *xs): return self.head(*self.encode(*xs))
+    def forward(self,
+        *xs # As for `encode`
+    ): # Logits, (rows, n)
+        return self.head(*self.encode(*xs))
 
 @patch
-def train(self:PosterTextNet, mode=True):
+def train(self:PosterTextNet,
+    mode=True, # False: evaluation mode
+)->PosterTextNet: # Itself
     "As in PyTorch, but an encoder of which nothing learns stays in evaluation mode"
     nn.Module.train(self, mode)
     for o in self.encoders().values():

@@ -9,7 +9,7 @@ __all__ = ['text_models', 'text_model_spec', 'text_model_folder', 'has_text', 't
            'TextFile', 'embed_texts', 'column_texts', 'TfidfFeatures']
 
 # %% ../../nbs/37_text.embed.ipynb #8856904e
-import functools, hashlib, importlib.util, json, tempfile, warnings, zipfile, zlib
+import functools, hashlib, importlib.util, tempfile, warnings, zipfile, zlib
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
@@ -48,10 +48,8 @@ _optional = dict(type_vocab_size=(1,16), relative_attention_num_buckets=(2,512))
 _rest = 'layer_norm_eps','hidden_dropout_prob','attention_probs_dropout_prob' # what else is taken; other entries are passed by
 
 def _read_json(path, most=1_000_000):
-    try:
-        if path.stat().st_size<=most and isinstance(d := json.loads(path.read_text(encoding='utf-8')), dict): return d
-    except (OSError, ValueError, RecursionError): d = None
-    raise GenreError(f'{path} is not the json of a text model.')
+    try: return read_json(path.read_bytes() if path.stat().st_size<=most else b'', path)
+    except (OSError, GenreError): raise GenreError(f'{path} is not the json of a text model.') from None
 
 def _read_config(folder):
     "The configuration of a BERT or MPNet of a possible size"
@@ -242,9 +240,16 @@ class TextFile:
         name = model if model in text_models else f'{Path(model).resolve().name}-{d["words"][:12]}'
         self.dims,self.records = d['dims'], VectorFile(folder/f'{name}-{d["sha256"][:12]}', d['dims'])
     def __len__(self): return len(self.records)
-    def add(self, texts, X): self.records.add_vectors(_text_keys(texts), X)
-    def read(self, texts):
-        "A mask of the texts that are known, and (texts, dims), zeros where unknown"
+    def add(self,
+        texts, # Texts
+        X, # An embedding of each, (texts, dims), kept as float32
+    ):
+        "Keep embeddings"
+        self.records.add_vectors(_text_keys(texts), X)
+    def read(self,
+        texts, # Texts
+    )->tuple: # A mask of those that are known, (texts,), and their embeddings, (texts, dims), float32, zeros where unknown
+        "What is known of some texts"
         known,X = self.records.read_vectors(_text_keys(texts))
         return known, np.zeros((len(texts),self.dims), np.float32) if X is None else X
 

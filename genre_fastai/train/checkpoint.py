@@ -17,7 +17,6 @@ from fastai.vision.all import *
 from filelock import FileLock, Timeout
 from ..core import *
 from ..vision.tensors import *
-from ..vision.arguments import *
 from .callbacks import *
 
 # %% ../../nbs/61_train.checkpoint.ipynb #79cee86c

@@ -13,7 +13,6 @@ from fastai.callback.mixup import MixHandler
 from fastai.vision.all import *
 from ..core import *
 from ..features.probe import *
-from ..vision.arguments import *
 from .callbacks import *
 from .top import *
 

@@ -21,8 +21,8 @@ from ..core import *
 from ..images import BadImage
 from ..catalog.core import *
 from ..predictions import *
+from ..vision.tensors import *
 from ..vision.tensors import short_repr
-from ..vision.arguments import *
 from ..vision.weights import *
 from ..vision.models import *
 from ..vision.augment import poster_size

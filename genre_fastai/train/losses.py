@@ -10,7 +10,6 @@ __all__ = ['AsymmetricLoss']
 # %% ../../nbs/58_train.losses.ipynb #7ddc06ba
 from fastai.vision.all import *
 from ..core import *
-from ..vision.arguments import *
 
 # %% ../../nbs/58_train.losses.ipynb #6e57c323
 class AsymmetricLoss(Module):

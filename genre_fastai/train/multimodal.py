@@ -20,7 +20,6 @@ from ..predictions import *
 from ..text.data import *
 from ..text.embed import *
 from ..text.models import *
-from ..vision.arguments import *
 from ..vision.augment import poster_size
 from ..vision.cache import *
 from ..vision.data import *
@@ -200,9 +199,13 @@ def _images(dl):
     with was: yield from (b[0] for b in dl.new(shuffle=False, drop_last=False, get_idxs=lambda: list(range(n))))
 
 # %% ../../nbs/63_train.multimodal.ipynb #dc16642d
-def _rows_of(learn, dl): return learn.dls.cat[learn.dls.cat.rows_of(dl.dataset.items['id'], 'The loader')]
 def _learns(encoder): return any(p.requires_grad for p in encoder.parameters())
 
+def _kept(learn):
+    "The frozen encoders that are still the pretrained ones"
+    return [k for k,o in learn.model.encoders().items() if not _learns(o) and _as_it_came(learn, k)]
+
+# %% ../../nbs/63_train.multimodal.ipynb #ae35d7fa
 def _encoded(learn, rows, kept, images=None):
     "For each modality what its encoder says of some rows, or the tokens where that learns; of encoders in `kept`, from the caches"
     res = []
@@ -215,9 +218,8 @@ def _encoded(learn, rows, kept, images=None):
                 _pass(learn, encoder, tokens.split(64)))
     return res
 
-def _kept(learn):
-    "The frozen encoders that are still the pretrained ones"
-    return [k for k,o in learn.model.encoders().items() if not _learns(o) and _as_it_came(learn, k)]
+# %% ../../nbs/63_train.multimodal.ipynb #e3a3ecec
+def _rows_of(learn, dl): return learn.dls.cat[learn.dls.cat.rows_of(dl.dataset.items['id'], 'The loader')]
 
 @patch
 def encodings(self:PosterTextLearner,

@@ -16,7 +16,6 @@ from ..core import *
 from ..tables import read_labels, year_of
 from ..catalog.core import *
 from ..catalog.splits import *
-from ..vision.arguments import *
 from ..vision.weights import *
 from ..vision.models import *
 from ..vision.augment import poster_size, poster_tfms

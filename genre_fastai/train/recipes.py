@@ -18,7 +18,6 @@ from ..multilabel import *
 from ..catalog.core import *
 from ..predictions import *
 from ..thresholds import *
-from ..vision.arguments import *
 from ..vision.weights import *
 from ..vision.data import *
 from ..vision.precision import *

@@ -17,10 +17,10 @@ from ..core import GenreError, check_whole, is_missing, keep_memory, safe_paths
 from ..store import cache_folder
 from ..text.data import TextReader, Tokens, join_texts, parse_modalities, tokens_block
 from ..text.tokens import get_tokenizer
+from .tensors import *
 from .tensors import short_repr
-from .arguments import *
 from .augment import BlockPipeline, poster_size, poster_tfms, presets
-from .cache import FilePixels, PixelCache, PosterImage, ahead, blank_posters, check_fit, pixel_cache
+from .cache import FilePixels, PixelCache, PosterImage, ahead, as_picture, blank_posters, check_fit, pixel_cache
 
 # %% ../../nbs/44_vision.data.ipynb #479f5129
 def split_column(
