@@ -20,7 +20,7 @@ from ..tables import columns as known_columns, film_columns, is_own, mark_column
 from .arrow import *
 from .core import *
 from .sources import check_seed, hash_order
-from .splits import linked
+from .splits import check_shares, linked
 from .verify import *
 
 # %% ../../nbs/17_catalog.parquet.ipynb #41a30b54
@@ -152,8 +152,7 @@ def hash_split(self:Catalog,
     resplit=False, # Split anew where there is a split?
 )->Catalog: # With `split` for rows that take part
     "Divide by the hash of the group: the same for a part of the rows as for all of them"
-    for k,v in (('valid',valid), ('test',test), ('valid+test',valid+test)):
-        if not 0<=v<1: raise GenreError(f'{k}={v!r} is no share of the rows that leaves some to train on. Give one from 0 to below 1.')
+    check_shares(valid, test)
     check_seed(seed)
     if not resplit and 'split' in self.df and (self.df['split']!='').any():
         raise GenreError('The catalog has a split already. Give resplit=True to divide it anew.')

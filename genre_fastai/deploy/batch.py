@@ -77,20 +77,28 @@ def _table_films(df, name, folder, sees, columns):
             yield _film(lead, _meant(row[names[0]], folder) if names else None, {k:row.get(k, '') for k in columns})
     return own, len(df), films()
 
+_one_each = 'Give one text of each kind for every film, and one picture or None.'
+
+def _beside(source, texts, columns):
+    "Films of pictures, of which there may be any number, and of the texts beside them"
+    rows,end = [dict(zip(texts, o)) for o in zip(*texts.values())], object()
+    pictures = named_pictures(source)
+    for o,t in itertools.zip_longest(pictures, rows, fillvalue=end) if texts else ((o,{}) for o in pictures):
+        if o is end or t is end: raise GenreError(f'There are {"fewer" if o is end else "more"} pictures than texts. {_one_each}')
+        yield _film(dict(file=o[0]), o[1], {k: t.get(k, '') for k in columns})
+
 def _listed_films(source, texts, sees, columns):
     "As `_table_films`, of pictures and of texts beside them"
     texts = as_columns(texts, columns)
     many = {len(o) for o in texts.values()}
     n = len(source) if isinstance(source, (list,tuple)) else None
     if len(many)>1 or many and n not in (None, *many):
-        raise GenreError('Give one text of each kind for every film, and one picture or None.')
+        raise GenreError(_one_each)
     if source is None: n,source = (*many,0)[0], [None]*(*many,0)[0]
     if n==0: raise GenreError('There is nothing to predict.')
     if not sees and n and any(o is not None for o in source):
         raise GenreError(f'This model reads {" and ".join(columns)} alone. Give `texts`.')
-    films = (_film(dict(file=name), src, {k: texts[k][i] if k in texts else '' for k in columns})
-        for i,(name,src) in enumerate(named_pictures(source)))
-    return ['file'], n, films
+    return ['file'], n, _beside(source, texts, columns)
 
 # %% ../../nbs/86_deploy.batch.ipynb #b7dd4336
 def _is_table(o): return isinstance(o, (str,os.PathLike)) and Path(o).suffix.lower() in ('.csv','.tsv') and not is_address(o)

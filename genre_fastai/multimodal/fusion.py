@@ -82,10 +82,10 @@ def fit(self:LogitStack,
 
 # %% ../../nbs/55_multimodal.fusion.ipynb #08d17714
 def _at_thresh(kind, name):
-    return lambda preds, Y: preds.with_thresh(fit_thresholds(preds, kind)).scores()[name]
+    return lambda preds: preds.with_thresh(fit_thresholds(preds, kind)).scores()[name]
 
-fusion_scores = dict(f1=_at_thresh('one', 'f1'), macro_f1=_at_thresh('each', 'macro_f1'), auc=lambda p, Y: p.scores()['auc'],
-    accuracy=lambda p, Y: p.scores()['accuracy'], loss=lambda p, Y: -float(p.losses.mean()))
+fusion_scores = dict(f1=_at_thresh('one', 'f1'), macro_f1=_at_thresh('each', 'macro_f1'), auc=lambda p: p.scores()['auc'],
+    accuracy=lambda p: p.scores()['accuracy'], loss=lambda p: -float(p.losses.mean()))
 
 def _check_by(by, multi):
     "The score to choose by, or a `GenreError`"
@@ -317,7 +317,7 @@ def _stack_score(self:LinearFusion, stack, Z, cat):
     F = self.prior+stack(Z)
     self.scale = _temperature(F, cat.one_hot(self.vocab), self.multi)
     preds = Predictions(cat, self._probs(F), self.vocab)
-    return fusion_scores[self.chosen_by](preds, preds.Y), -float(preds.losses.mean())
+    return fusion_scores[self.chosen_by](preds), -float(preds.losses.mean())
 
 def _temperature(F, Y, multi):
     "The factor of all logits with the least loss"

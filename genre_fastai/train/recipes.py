@@ -300,7 +300,7 @@ def _counts(preds, most=50):
     else: m = confusion_matrix(preds.y, preds.probs.argmax(1), preds.vocab)
     return dict(confusion=m.to_numpy().tolist())
 
-def _judge(learn, kind='each', cat=None):
+def _judge(learn, kind, cat=None):
     "The validation rows predicted, thresholds fitted if there are several labels, and scores kept for the model's card"
     with distributed(learn): preds = learn.predictions((dls_catalog(learn.dls) if cat is None else cat).where(split='valid'))
     if preds.cat.multi:
