@@ -40,14 +40,26 @@ def made(n, seed):
 def recall(pairs, of, n): return len(set(map(tuple, np.sort(pairs, 1).astype(int))) & set(zip(of.tolist(), range(n-len(of), n))))/len(of)
 
 def fingerprints(n, probes, seed, tree):
-    from genre_fastai.catalog.ivf import CellIndex, near_rows
+    from genre_fastai.catalog.ivf import CellIndex
     from genre_fastai.parallel import n_cpus
     X,of,flip = timed(f'{n:,} fingerprints made ({n_cpus()} threads)', lambda: made(n, seed))
     if tree: found = timed('kd-tree: all pairs', lambda: by_tree(X, flip))
     else:
         index = timed('index', lambda: CellIndex(X))
-        found = timed(f'search, {probes} of {index.cells} cells', lambda: near_rows(X, probes=probes, turn=lambda A: A*flip, index=index)[:,1:])
+        found = timed(f'search, {probes} of {index.cells} cells', lambda: by_cells(index, X, flip, probes))
     print(f'{len(found):,} pairs, {recall(found, of, n):.4f} of {len(of):,} planted copies among them', flush=True)
+
+def by_cells(index, X, flip, probes, k=6, chunk=65_536):
+    "As `candidates` does it for large catalogs, of the whole pictures alone: each asks as it is and mirrored, in threads"
+    from threadpoolctl import threadpool_limits
+    from genre_fastai.parallel import map_rows
+    def found(i):
+        res = []
+        for Q in (X[i:i+chunk], X[i:i+chunk]*flip):
+            q,b,_ = index.search(Q, k+1, probes=probes)
+            res.append(np.column_stack([np.minimum(q+i, b), np.maximum(q+i, b)])[q+i!=b])
+        return np.concatenate(res)
+    with threadpool_limits(1, 'blas'): return np.unique(np.concatenate(map_rows(found, range(0, len(X), chunk))), axis=0)
 
 def by_tree(X, flip, k=6):
     "As `candidates` does it for small catalogs, of the whole pictures alone"

@@ -615,7 +615,8 @@ def _named(df, what):
 
 def _one_hot(df, what):
     "The table, whose columns of 0 and 1 are labels where it has no others"
-    cols = [c for c in df if c not in mark_columns(df) and c not in ('file',*film_columns) and _says_yes(df[c])]
+    others = {*mark_columns(df), 'file', *film_columns}
+    cols = [c for c in df if c not in others and _says_yes(df[c])]
     if len(cols)<2: return df
     Y = [[clean_label(o).casefold() in _yes for o in as_texts(df[c])] for c in cols]
     lists = [[clean_label(c) for c,y in zip(cols, row) if y] for row in zip(*Y)]

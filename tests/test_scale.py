@@ -10,7 +10,7 @@ import genre_fastai.catalog.build
 from genre_fastai.catalog.arrow import is_parquet, iter_parquet, parquet_columns, read_parquet, write_parquet, write_shards
 from genre_fastai.catalog.core import Catalog, read_catalog
 from genre_fastai.catalog.duplicates import candidates
-from genre_fastai.catalog.ivf import CellIndex, near_rows
+from genre_fastai.catalog.ivf import CellIndex
 from genre_fastai.catalog.parquet import iter_catalog
 from genre_fastai.catalog.sources import catalog_from
 from genre_fastai.cli import main
@@ -161,7 +161,8 @@ def test_cells_against_all_distances():
         q,row,d = CellIndex(f).search(X[:200], k=3, far=.4, probes=8)
         assert np.bincount(q).max()<=3 and np.abs(D[q,row]**2-d**2).max()<.003 and (np.diff(q)>=0).all()
         assert {(i,i) for i in range(200)}<=set(zip(q.tolist(), row.tolist()))
-    found = set(map(tuple, near_rows(X, k=4, far=.4)[:,1:].astype(int)))
+    q,row,_ = CellIndex(X).search(X, k=5, far=.4) # each finds itself, too
+    found = {(min(a, b), max(a, b)) for a,b in zip(q.tolist(), row.tolist())}
     near = {(i, int(j)) for i in range(1000) for j in [np.argsort(D[i])[1]] if D[i,j]<.35 and i<j}
     assert len(near & found)/len(near)>.98
 

@@ -6,7 +6,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/catalog.arrow.html.md"""
 
 # %% auto #0
 __all__ = ['is_remote', 'is_parquet_name', 'is_parquet', 'parquet_parts', 'iter_parquet', 'read_parquet', 'parquet_columns',
-           'count_parquet', 'write_parquet', 'write_shards']
+           'write_parquet', 'write_shards']
 
 # %% ../../nbs/09_catalog.arrow.ipynb #8f3eabdc
 import contextlib, os, secrets, shutil, warnings
@@ -149,15 +149,6 @@ def parquet_columns(
     for part in parts:
         with _said(part), fs.open(part, 'rb') as f: res |= dict.fromkeys(pq.ParquetFile(f).schema_arrow.names)
     return list(res)
-
-def count_parquet(
-    path, # A file, a folder, or an address of either
-)->int: # Rows
-    "How many rows a table in parquet has, by the ends of its files alone"
-    pq,(fs,parts),n = _pyarrow()[1], parquet_parts(path), 0
-    for part in parts:
-        with _said(part), fs.open(part, 'rb') as f: n += pq.ParquetFile(f).metadata.num_rows
-    return n
 
 # %% ../../nbs/09_catalog.arrow.ipynb #34ea5331
 def _arrow(df, names):

@@ -85,10 +85,19 @@ def _check_leaks(cat):
         f'{r.kind}. Give resplit=True (--resplit) to divide it anew.')
 
 # %% ../../nbs/16_catalog.build.ipynb #881f4fa8
+def _as_before(cat, earlier):
+    "The rows with the split that an earlier catalog gave them; a row whose picture is another one is new"
+    if 'split' not in need_catalog(earlier, 'earlier').df: return cat
+    same = ['id', *(['sha256'] if 'sha256' in earlier.df else [])]
+    rows = lambda df: df[same].itertuples(index=False, name=None)
+    had = dict(zip(rows(earlier.ok.df), earlier.ok.df['split']))
+    return cat.assign(split=[had.get(k, '') for k in rows(cat.df)])
+
 def _warn_gone(was, cat):
     "Say which classes have lost all of their rows, and why"
-    for c in [o for o in was.classes if o not in set(cat.classes)][:5]:
-        rows = [c in t for t in was.targets]
+    now,targets = set(cat.classes), was.targets
+    for c in [o for o in was.classes if o not in now][:5]:
+        rows = [c in t for t in targets]
         why = cat.df.get('reason', cat.df['status'])[cat.df['id'].isin(set(was.df['id'][rows]))].value_counts()
         why = '; '.join(f'{n} {k[:60]}' for k,n in why.head(3).items())
         warnings.warn(f'No row of {c} takes part, so it is no class any more ({why}). Collect more of it, or take it out.')
@@ -115,6 +124,7 @@ def build_catalog(
     cache_pixels=None, # True, a height and width, or a folder: make the pixels that training reads from the same decode
     keep_films=None, # A column of texts, such as 'overview': films without a poster that have one take part
     engine='local', # 'ray': the workers of a cluster decode
+    earlier=None, # A catalog of the same posters: rows that it has keep its split, and new ones are divided beside them
 )->Catalog: # Verified, without duplicates, grouped and split, with its `pairs`
     "Read, verify, dedupe and split; `GenreError` where nothing is left or anything leaks"
     check_shares(valid, test) # what is asked for wrongly is said now, and not after all pictures were read
@@ -129,7 +139,8 @@ def build_catalog(
     pairs = cat.find_duplicates(features and features(cat.ok), progress=progress)
     cat = cat.dedupe(_and_known(pairs, cat.pairs), contradictions)
     if keep_films: cat = cat.keep_films(keep_films)
-    if resplit or not _has_split(cat): cat = cat.split(valid, test, seed)
+    if earlier is not None and not resplit and 'split' not in cat.df: cat = _as_before(cat, earlier).split(valid, test, seed, freeze='all')
+    elif resplit or not _has_split(cat): cat = cat.split(valid, test, seed)
     else:
         warn_untrained(cat)
         warn_thin(cat, [o for o in ('valid','test') if o in set(cat.ok.df['split'])], 'What a split lacks, it cannot judge')

@@ -43,7 +43,7 @@ def row_ids(
 # %% ../../nbs/10_catalog.core.ipynb #f0e29b40
 def _with_ids(df, what='The table'):
     "Rows without an identity get one"
-    df = df if 'id' in df else df.assign(id='')
+    df = df if 'id' in df else df.assign(id=pd.Series('', df.index, dtype=object))
     ids = df['id']
     bare = (ids=='').to_numpy()
     if bare.any():
@@ -59,17 +59,26 @@ def _with_ids(df, what='The table'):
 def _tidy(df, what='The table'):
     "Every value text, every split one of ours, every row with an id, known columns first, rows numbered from 0"
     df = df.copy()
+    texts = lambda vals: pd.Series(vals, df.index, dtype=object) # as `as_texts` gives them
     for c in {'label','labels'} & set(df):
         if all(map(pd.api.types.is_scalar, df[c])): continue
         lists = read_labels(df[c])[0]
         if c=='label' and any(len(o)>1 for o in lists): df = df.drop(columns=[c, *({'labels'} & set(df))])
         df[c if c in df else 'labels'] = label_texts(lists)
     for c in df: df[c] = as_texts(df[c])
-    if 'split' in df: df['split'] = read_splits(df, what)
-    df['status'] = df['status'].replace('', 'ok') if 'status' in df else 'ok'
+    if 'split' in df: df['split'] = texts(read_splits(df, what))
+    df['status'] = df['status'].replace('', 'ok') if 'status' in df else texts('ok')
     df = _with_ids(df.reset_index(drop=True), what)
     first = [c for c in columns if c in df]
     return df[first + [c for c in df if c not in first]]
+
+def _is_tidy(df):
+    "Is a table as `_tidy` leaves it? So are rows of a tidy table, but a hand may have written into `cat.df` since"
+    first = [c for c in columns if c in df]
+    if not len(df) or not {'id','status'} <= set(df) or list(df)[:len(first)]!=first or not (df.dtypes==object).all(): return False
+    if any(pd.api.types.infer_dtype(df[c], skipna=False)!='string' for c in df): return False
+    if 'split' in df and not set(df['split']) <= {*split_words, ''}: return False
+    return not (df['status']=='').any() and not (df['id']=='').any() and df['id'].is_unique
 
 # %% ../../nbs/10_catalog.core.ipynb #4a8a029b
 def _numbers(rows):
@@ -88,10 +97,13 @@ class Catalog:
     ):
         self.df,self.path,self.all_pairs = _tidy(foreign_table(as_frame(df, what), what, label_form), what), Path(path), pairs
     def __len__(self): return len(self.df)
-    def __getitem__(self, rows): return self.new(self.df.iloc[rows if isinstance(rows, slice) else _numbers(rows)])
-    def new(self, df):
+    def __getitem__(self, rows):
+        df = self.df.iloc[rows if isinstance(rows, slice) else _numbers(rows)].reset_index(drop=True)
+        return self._with(df) if _is_tidy(df) else self.new(df)
+    def new(self, df): return self._with(_tidy(df))
+    def _with(self, df):
         res = copy.copy(self)
-        res.df = _tidy(df)
+        res.df = df
         return res
     def __repr__(self): return f'Catalog({len(self)} rows, {len(self.ok)} ok, {len(self.classes)} classes, path={str(self.path)!r})'
     def _repr_html_(self): return to_html(repr(self)) + to_html(self.df.head().reset_index(drop=True))
@@ -285,7 +297,8 @@ def pairs(self:Catalog)->pd.DataFrame: # `id_a,id_b,file_a,file_b,kind,how,score
     "The pairs of copies of which this catalog has both rows"
     if self.all_pairs is None: return None
     ids = set(self.df['id'])
-    return self.all_pairs[self.all_pairs['id_a'].isin(ids) & self.all_pairs['id_b'].isin(ids)].reset_index(drop=True)
+    known = lambda c: np.array([o in ids for o in self.all_pairs[c]], bool)
+    return self.all_pairs[known('id_a') & known('id_b')].reset_index(drop=True)
 
 # %% ../../nbs/10_catalog.core.ipynb #a66a162c
 @patch

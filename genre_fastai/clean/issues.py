@@ -75,16 +75,15 @@ def _best_pairs(cat, pairs):
     for a,b,score,how in sorted(rows, key=lambda o: o[2]): res[a] = res[b] = float(score),how
     return res
 
-def _copy_issue(cat, i, best, chain, score, how):
-    "The issue of copy `i`, where `best` stays"
-    df,label = cat.df, cat.df[cat.label_column]
-    other = next(j for j in chain if label.iat[j]!=label.iat[i]) if best is None else best
-    leak = 'split' in df and df['split'].iat[other]=='test'
-    kind = 'leak' if leak else 'contradiction' if label.iat[other]!=label.iat[i] else 'duplicate'
+def _copy_issue(col, i, best, chain, score, how):
+    "The issue of copy `i`, where `best` stays; `col` has the columns of the table as lists"
+    label = col['label']
+    other = next(j for j in chain if label[j]!=label[i]) if best is None else best
+    kind = 'leak' if col['split'][other]=='test' else 'contradiction' if label[other]!=label[i] else 'duplicate'
     what = dict(leak=' as the test row', contradiction=', with another label, as', duplicate=' as')[kind]
-    fix = dict(action='delete') if best is None else dict(action='copy_of', other=df['id'].iat[best])
-    return dict(id=df['id'].iat[i], file=df['file'].iat[i], label=label.iat[i], score=score, kind=kind,
-        reason=f'{kind}: the same picture{what} {df["file"].iat[other]} ({label.iat[other]}), {how}', **fix)
+    fix = dict(action='delete') if best is None else dict(action='copy_of', other=col['id'][best])
+    return dict(id=col['id'][i], file=col['file'][i], label=label[i], score=score, kind=kind,
+        reason=f'{kind}: the same picture{what} {col["file"][other]} ({label[other]}), {how}', **fix)
 
 # %% ../../nbs/81_clean.issues.ipynb #849d1397
 def find_copy_issues(
@@ -97,9 +96,11 @@ def find_copy_issues(
     if pairs is None: return _issues([])
     seen,free,res = _best_pairs(cat, pairs), set(cat.dev.df['id']), []
     belief = None if preds is None else preds.table().set_index('id')['prob_label'].to_dict()
-    for chain in copy_sets(cat, pairs):
-        best = best_copy(cat, chain, belief=belief)
-        res += [_copy_issue(cat, i, best, chain, *seen[i]) for i in chain if i!=best and cat.df['id'].iat[i] in free]
+    cells = lambda c: cat.df[c].tolist() if c in cat.df else ['']*len(cat)
+    col = dict(id=cells('id'), file=cells('file'), split=cells('split'), label=cells(cat.label_column))
+    chains = copy_sets(cat, pairs)
+    for chain,best in zip(chains, best_copies(cat, chains, belief=belief)):
+        res += [_copy_issue(col, i, best, chain, *seen[i]) for i in chain if i!=best and col['id'][i] in free]
     return _issues(res).sort_values('score', ascending=False, kind='stable', ignore_index=True)
 
 # %% ../../nbs/81_clean.issues.ipynb #58dbd28c
@@ -122,9 +123,13 @@ def find_flags(
 )->pd.DataFrame: # `issue_columns`
     "Pictures that are hardly posters"
     df = cat.dev.df
-    names = [[f for f in flags if f'is_{f}' in df and df[f'is_{f}'].iat[i]=='1'] for i in range(len(df))]
+    have = [f for f in flags if f'is_{f}' in df]
+    is_set = df[[f'is_{f}' for f in have]].eq('1').to_numpy(bool)
+    rows = np.flatnonzero(is_set.any(1))
+    names = [[f for f,y in zip(have, o) if y] for o in is_set[rows]]
     fix = [dict(action='delete', score=min(.2+.1*len(o), .5), kind='flag', reason=f'flag: {", ".join(o)}') for o in names]
-    return _issues([dict(id=i, file=f, label=l) | d for i,f,l,d,o in zip(df['id'], df['file'], df[cat.label_column], fix, names) if o])
+    few = df[['id','file',cat.label_column]].iloc[rows].to_numpy()
+    return _issues([dict(id=i, file=f, label=l) | d for (i,f,l),d in zip(few, fix)])
 
 # %% ../../nbs/81_clean.issues.ipynb #9fde41a7
 def find_disagreements(

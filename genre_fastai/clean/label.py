@@ -238,7 +238,10 @@ def mark(self:PosterLabeler,
     return self.session.decide([dict(id=id, action='relabel', after=label)], model=self.live.model)[0]
 
 @patch
-def delete(self:PosterLabeler, id, why='')->dict:
+def delete(self:PosterLabeler,
+    id, # Of a row
+    why='', # The reason, in words
+)->dict: # The decision
     "This is no poster: the row is to take no part"
     return self.session.decide([dict(id=id, action='delete', why=why)], model=self.live.model)[0]
 

@@ -8,6 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/commands.catalog.html.md"""
 __all__ = []
 
 # %% ../../nbs/95_commands.catalog.ipynb #ec6e6e38
+import contextlib
 from pathlib import Path
 from typing import Optional
 from ..core import GenreError
@@ -34,6 +35,22 @@ def _check_card(name, p):
     if p.suffix in ('.html','.txt','.md'): return
     raise GenreError(f'{name}: {p} does not say what to write. End the name with .html, .txt or .md.')
 
+# %% ../../nbs/95_commands.catalog.ipynb #b2505504
+def _earlier(out):
+    "The catalog that is to be written over, or None where there is none with a split"
+    from genre_fastai.catalog.core import read_catalog
+    if not out.is_file(): return
+    with contextlib.suppress(GenreError):
+        cat = read_catalog(out)
+        return cat if 'split' in cat.df else None
+
+def _say_kept(cat, earlier, out):
+    "Say how many rows have the split of an earlier catalog"
+    if earlier is None: return
+    had = dict(zip(earlier.ok.df['id'], earlier.ok.df['split']))
+    n = sum(had.get(i)==s for i,s in zip(cat.ok.df['id'], cat.ok.df['split']))
+    if n: print(f'{n} of {len(cat.ok)} rows keep the split that {out} gave them; --resplit divides all anew.')
+
 # %% ../../nbs/95_commands.catalog.ipynb #60c27b5b
 @command('The catalog was not written; run the same command again.')
 def catalog(
@@ -41,7 +58,7 @@ def catalog(
     valid:number_option('Share of validation rows', min=0, max=1)=.2,
     test:number_option('Share of test rows', min=0, max=1)=.2, seed:SeedOption=42,
     contradictions:one_of('drop rank keep', "The same image under two labels: 'drop' both, keep the better 'rank', or 'keep'")='drop',
-    resplit:option(bool, 'Split anew though the source has a split', '--resplit')=False,
+    resplit:option(bool, 'Split anew though the source, or the catalog that --out is already, has a split', '--resplit')=False,
     policy:option(str, 'What a flag does, such as grey=drop,cmyk=keep (keep, convert, drop)')='',
     label_form:option(Optional[str], 'How labels stand in a cell, such as ";", or one for one label a row; found out if not given')=None,
     card:path_option('Write the data card too (.html, .txt or .md)', check=_check_card, kind=Optional[str])=None,
@@ -54,8 +71,10 @@ def catalog(
     _shares(valid, test)
     not_over(out, source)
     if card and card.resolve()==out.resolve(): raise GenreError(f'--card and --out are both {out}. Give the card a name of its own.')
+    earlier = None if resplit else _earlier(out)
     cat = build_catalog(source, path, _policy(policy), contradictions, valid, test, seed, resplit, label_form=label_form,
-        cache_pixels=cache_pixels or None, keep_films=keep_films, engine=engine)
+        cache_pixels=cache_pixels or None, keep_films=keep_films, engine=engine, earlier=earlier)
+    _say_kept(cat, earlier, out)
     cat.save(out)
     if card: cat.card(title=source.resolve().name).save(card)
     print(f'{cat.card()}\n{len(cat.ok)} of {len(cat)} rows take part; catalog in {out}' + (f'\ndata card in {card}' if card else ''))

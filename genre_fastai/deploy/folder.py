@@ -317,7 +317,11 @@ def _probs(self:Predictor, x, tta):
     return says_views(says, torch.from_numpy(x).to(next(self.model.parameters()).device), tta)
 
 @patch
-def batch_probs(self:Predictor, pixels, posters=None, texts=None):
+def batch_probs(self:Predictor,
+    pixels, # From `read_posters`: dict from (height,width) to pixels, (rows,3,height,width), uint8
+    posters=None, # Not looked at: every row has a poster
+    texts=None, # Not looked at: this model reads none
+)->np.ndarray: # (rows, classes), float32
     "Probabilities of posters that are decoded"
     return self._probs(pixels[self.sizes[0]], 0)
 

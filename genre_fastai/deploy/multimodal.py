@@ -161,7 +161,12 @@ class NetPredictor(FilmPredictor):
         self.quick = InferenceModel(self.model.poster, stats=config['stats']) if self.model.poster is not None else None
 
 @patch
-def films_probs(self:NetPredictor, files, texts, bs, tta):
+def films_probs(self:NetPredictor,
+    files, # From `as_films`: a path for each film, None where it has no poster
+    texts, # From `as_films`: dict of column -> a text for each film
+    bs, # Films a batch; a CPU computes fewer at a time
+    tta, # Augmented views of each poster to average over; 0 for the poster alone
+)->np.ndarray: # (films, classes), float32
     "Probabilities of films in the form of `as_films`"
     tokens = self._tokens(texts)
     dev,n,res = next(self.model.parameters()).device, len(files), []
@@ -179,7 +184,11 @@ def _tokens(self:NetPredictor, texts):
     return torch.from_numpy(self.tokenizer.encode(join_texts(pd.DataFrame(texts), self.columns))) if self.columns else None
 
 @patch
-def batch_probs(self:NetPredictor, pixels, posters, texts):
+def batch_probs(self:NetPredictor,
+    pixels, # From `read_posters`: dict from (height,width) to pixels, (films,3,height,width), uint8
+    posters, # Which films have a poster, (films,), bool; not looked at, for the others are grey
+    texts, # Dict of column -> a text for each film
+)->np.ndarray: # (films, classes), float32
     "Probabilities of films whose posters are decoded"
     dev,t = next(self.model.parameters()).device, self._tokens(texts)
     x = torch.from_numpy(pixels[self.sizes[0]]).to(dev) if self.sizes else None
@@ -222,7 +231,11 @@ def _build_network(found, state, config):
 # %% ../../nbs/84_deploy.multimodal.ipynb #cd9c40c5
 class _Films(Catalog):
     "Films as rows of a catalog; a row without a poster has no file"
-    def __init__(self, files, texts, multi):
+    def __init__(self,
+        files, # A path for each film, None where it has no poster
+        texts, # Dict of column -> a text for each film
+        multi, # Several labels a film?
+    ):
         n = range(len(files))
         df = pd.DataFrame(dict(id=[f'film {i}' for i in n], file=['' if f is None else f'poster {i}' for i,f in enumerate(files)], **texts))
         super().__init__(df.assign(**{'labels' if multi else 'label': ''}))
@@ -251,8 +264,13 @@ class FusionPredictor(FilmPredictor):
 
 # %% ../../nbs/84_deploy.multimodal.ipynb #345d4c24
 @patch
-def films_probs(self:FusionPredictor, files, texts, bs, tta):
-    "Probabilities of films in the form of `as_films`; each file is decoded once"
+def films_probs(self:FusionPredictor,
+    files, # From `as_films`: a path for each film, None where it has no poster
+    texts, # From `as_films`: dict of column -> a text for each film
+    bs, # Films that are decoded while as many are computed
+    tta, # 0: a fusion predicts no augmented views
+)->np.ndarray: # (films, classes)
+    "Probabilities of films; each file is decoded once"
     self.model._check_predict(_Films(files, texts, self.config['multi']), tta)
     def read(idxs, pool): return idxs, read_posters([files[i] for i in idxs], self.sizes, self.method, pool)
     bad,res = {}, []
@@ -267,13 +285,20 @@ def films_probs(self:FusionPredictor, files, texts, bs, tta):
 def sizes(self:FusionPredictor): return list(dict.fromkeys(tuple(s) for o in self.model.poster_bodies() for s in o.sources))
 
 @patch
-def batch_probs(self:FusionPredictor, pixels, posters, texts):
+def batch_probs(self:FusionPredictor,
+    pixels, # From `read_posters`: dict from (height,width) to pixels, (films,3,height,width), uint8, for each of `sizes`
+    posters, # Which films have a poster, (films,), bool
+    texts, # Dict of column -> a text for each film
+)->np.ndarray: # (films, classes)
     "Probabilities of films whose posters are decoded; what was made ready for the first batch serves all"
     films = _Films([None]*len(posters), texts, self.config['multi'])
     with _fits(): return self.model.pixel_probs(films, pixels, posters)
 
 @patch
-def rows_probs(self:FusionPredictor, cat, tta=0):
+def rows_probs(self:FusionPredictor,
+    cat, # Rows to predict
+    tta=0, # As for `films_probs`
+)->np.ndarray: # (rows, classes)
     "Probabilities of the rows of a catalog"
     with _fits(): return self.model.predictions(cat, tta).probs
 

@@ -106,29 +106,39 @@ def _as_record(rf, text):
 def _known_texts(rf, digests):
     "The text of each picture, None where it is unknown"
     rows,res = rf.find(digests), [None]*len(digests)
-    for i in np.flatnonzero(rows>=0):
-        rec = rf[rows[i]]
-        b = rec['text'][:rec['n']].tobytes()
-        if zlib.crc32(b)==rec['crc']: res[i] = b.decode('utf-8', 'ignore')
-        else: rf.put_aside() # damaged
-        if len(rf)==0: return [None]*len(digests)
+    at = np.flatnonzero(rows>=0)
+    for part in np.split(at, range(4096, len(at), 4096)):
+        for i,rec in zip(part, rf[rows[part]]):
+            b = rec['text'][:rec['n']].tobytes()
+            if zlib.crc32(b)==rec['crc']: res[i] = b.decode('utf-8', 'ignore')
+            else:
+                rf.put_aside() # damaged
+                return [None]*len(digests)
     return res
 
 # %% ../../nbs/37_text.title.ipynb #6f4c1d65
 _not_read = 'title not read: '
+_together = 32 # posters whose print is written at a time, since each time the store is locked
 
 def _read_files(paths, digests, scale, n_workers, progress):
     "The print of some files, or what is wrong with them: two lists"
     rf = _print_file(scale)
-    texts,whys = _known_texts(rf, digests), ['']*len(paths)
+    texts,whys,fresh,guard = _known_texts(rf, digests), ['']*len(paths), [], threading.Lock()
+    def keep(least):
+        with guard: some,fresh[:] = (list(fresh), []) if len(fresh)>=least else ([], fresh)
+        if some: rf.add(digests[some], np.concatenate([_as_record(rf, texts[i]) for i in some]))
     def one(i):
         try: texts[i] = read_title(paths[i], scale).text
         except BadImage as e: whys[i] = str(e)
-        else: rf.add(digests[i:i+1], _as_record(rf, texts[i]))
+        else:
+            fresh.append(i)
+            keep(_together)
     first = {d.tobytes(): i for i,d in reversed(list(enumerate(digests)))}
     todo = [i for i,t in enumerate(texts) if t is None and (not digests[i].any() or first[digests[i].tobytes()]==i)]
     if todo: _reader() # what is not installed is said once, and here
-    with strict_pillow(): map_rows(one, todo, n_workers, progress and len(todo)>0)
+    try:
+        with strict_pillow(): map_rows(one, todo, n_workers, progress and len(todo)>0)
+    finally: keep(1) # a run that is stopped keeps what it has read
     for i,d in enumerate(digests): # copies of one picture
         if texts[i] is None and not whys[i]: texts[i],whys[i] = texts[first[d.tobytes()]], whys[first[d.tobytes()]]
     return [o or '' for o in texts], whys

@@ -115,12 +115,16 @@ class TargetsLoss(Module):
     "The sum of the losses of several targets, each 1 for whoever knows nothing; what is not known of a row is left out"
     def __init__(self,
         targets, # `Target`s, from `target_table`
-        Y, # Their numbers
+        Y, # Their numbers, (rows, numbers of all targets), float32; NaN where nothing is known
     ):
         self.targets = targets
         self.costs = [1. if t.form=='text' else float(_cost_of_ignorance(Y[:,t.at], t.form)) for t in targets]
 
-    def one(self, i, out, y):
+    def one(self,
+        i, # Which target
+        out, # Outputs, (rows, numbers of all targets)
+        y, # What is known of the rows, of the same shape; NaN where nothing is
+    )->Tensor: # A scalar
         "The loss of one target"
         t = self.targets[i]
         out,y = out[:,t.at].float(), y[:,t.at]
@@ -130,7 +134,10 @@ class TargetsLoss(Module):
         f = dict(text=contrastive_loss, labels=F.binary_cross_entropy_with_logits).get(t.form, F.cross_entropy)
         return f(out, y)/self.costs[i]
 
-    def forward(self, out, y):
+    def forward(self,
+        out, # As for `one`
+        y, # As for `one`
+    ): # A scalar
         out,y = out.as_subclass(Tensor), y.as_subclass(Tensor)
         return sum(self.one(i, out, y) for i in range(len(self.targets)))/len(self.targets)
 
@@ -147,8 +154,11 @@ def target_loss(
 # %% ../../nbs/66_train.pretrain.ipynb #0a484fc2
 class RowTarget(Transform):
     "The numbers of a row, by its id"
-    def __init__(self, ids, Y): self.rows = {o:tensor(y) for o,y in zip(ids, Y)}
-    def encodes(self, r): return self.rows[r['id']]
+    def __init__(self,
+        ids, # Of the rows
+        Y, # Their targets, from `target_table`, (rows, numbers)
+    ): self.rows = {o:tensor(y) for o,y in zip(ids, Y)}
+    def encodes(self, r): return self.rows[r['id']] # of a row of the catalog
 
 def target_dls(
     cat:Catalog, # With `split`
