@@ -10,6 +10,7 @@ from genre_fastai.core import GenreError, atomic_write, redact
 from genre_fastai.catalog.core import read_catalog, row_ids
 from genre_fastai.catalog.build import build_catalog
 from genre_fastai.collect import folder, net
+from genre_fastai.collect.urls import UrlWarning
 from genre_fastai.collect.download import Downloader, DownloadReport, download_posters, download_report, iter_urls, journal_rows, read_journal
 from genre_fastai.collect.folder import ImageFolder, MeasureQueue
 from genre_fastai.images import BadImage, check_image, upright_rgb
@@ -625,6 +626,29 @@ def test_mended_labels(tmp_path):
         assert sorted(read_journal(tmp_path).ok.df['label'])==['comedy','comedy','drama','horror']
         with pytest.warns(UserWarning, match='3 rows'): fetch(rows((1, 'horor'), (2, 'comedy'), (3, 'x')), tmp_path) # and back
         assert sorted(read_journal(tmp_path).ok.df['label'])==['comedy','horor','x']
+
+def test_mended_columns(tmp_path):
+    "What a list says besides the label is corrected too, whether it comes as a table or as a file; what it does not speak of stays"
+    with Server({'*': steady}) as s:
+        df = pd.DataFrame([dict(url=s.url(f'/{i}.jpg'), genres=g, year=y) for i,g,y in ((1, 'Drama|War', 1990), (2, 'War', 1991), (3, 'War', None))])
+        fetch(df, tmp_path)
+        df.to_csv(tmp_path/'l.csv', index=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter('error', UrlWarning)
+            fetch(df[['url','genres']], tmp_path), fetch(df, tmp_path), fetch(df.astype(object), tmp_path)
+        n = len((tmp_path/'journal.jsonl').read_text().splitlines())
+        df.loc[0, 'genres'],df.loc[2, 'year'] = 'Horror',1992
+        with pytest.warns(UrlWarning, match='2 rows that were downloaded before are corrected from this list: genres, year'):
+            cat = fetch(df.assign(year=df['year'].map('{:.0f}'.format)), tmp_path)
+        cat = cat.assign(year=cat.df['year'].str.removesuffix('.0')) # as the float of a table came
+        assert cat.df[['genres','year']].values.tolist()==[['Horror','1990'],['War','1991'],['War','1992']] and len(cat.ok)==3
+        assert len((tmp_path/'journal.jsonl').read_text().splitlines())==n+2 and sum(s.hits.values())==3
+
+def test_a_mended_label_in_a_part_of_a_list_is_said(tmp_path):
+    with Server({'*': steady}) as s:
+        fetch(pd.DataFrame([dict(url=s.url(f'/{i}.jpg'), label='a') for i in (1,2)]), tmp_path)
+        with pytest.warns(UrlWarning, match="1 addresses .*another label in this list.*'a' before"):
+            fetch(pd.DataFrame([dict(url=s.url('/1.jpg'), label='b')]), tmp_path)
 
 # ---- identity
 def test_a_row_keeps_its_identity(tmp_path):

@@ -84,7 +84,7 @@ def _check_leaks(cat):
     raise GenreError(f'The split of the source leaks: {len(bad)} links such as {r.file_a} ({r.split_a}) and {r.file_b} ({r.split_b}), '
         f'{r.kind}. Give resplit=True (--resplit) to divide it anew.')
 
-# %% ../../nbs/16_catalog.build.ipynb #881f4fa8
+# %% ../../nbs/16_catalog.build.ipynb #e2c9bfd3
 def _as_before(cat, earlier):
     "The rows with the split that an earlier catalog gave them; a row whose picture is another one is new"
     if 'split' not in need_catalog(earlier, 'earlier').df: return cat
@@ -93,6 +93,7 @@ def _as_before(cat, earlier):
     had = dict(zip(rows(earlier.ok.df), earlier.ok.df['split']))
     return cat.assign(split=[had.get(k, '') for k in rows(cat.df)])
 
+# %% ../../nbs/16_catalog.build.ipynb #881f4fa8
 def _warn_gone(was, cat):
     "Say which classes have lost all of their rows, and why"
     now,targets = set(cat.classes), was.targets

@@ -10,7 +10,7 @@ __all__ = ['DownloadJournal', 'read_journal', 'iter_urls', 'Downloader', 'fetch_
 
 # %% ../../nbs/34_collect.download.ipynb #97829f28
 import asyncio, concurrent.futures, contextlib, functools, gc, hashlib, inspect, itertools, json, os, random, re, signal, sys
-import threading, time, warnings, weakref
+import threading, time, warnings, weakref, zlib
 from collections import Counter
 from pathlib import Path
 import aiohttp, filelock, pandas as pd
@@ -167,7 +167,8 @@ class Downloader:
         self.dest = Path(dest)
         self.folder = ImageFolder(dest, max_pixels, min_pixels, max_side=max_side, quality=quality, rgb=rgb, first_frame=first_frame)
         self.journal,self.hosts,self.left = DownloadJournal(dest), weakref.WeakValueDictionary(), set()
-        self.asked,self.places = {},itertools.count() # the place in the list of each address asked for; -1 for what only the journal knows
+        self.asked,self.places = {},itertools.count() # the place of each address in the list; below 0: only the journal has it
+        self.corrected = {} # further columns of settled rows, where the list has others than the journal
         self.known,self.urls = set(),set() # addresses that the journal knew, and those of them that were asked for, whatever their labels
         self.live = set() # rows of the journal that nobody has asked for
         self.counts,self.error,self.main,self.pool,self.workers = Counter(),None,None,None,None
@@ -333,6 +334,14 @@ def _further(row):
     if 'settings' in res: res['list_settings'] = res.pop('settings')
     return res
 
+# %% ../../nbs/34_collect.download.ipynb #51fc3296
+def _noted(row): return {c: v for c,v in row.items() if c not in journal_columns and c!='settings'} # of a journal
+
+def _sum(more):
+    "A number below 0 that tells further columns from others, whether they come from a csv, a table or a journal"
+    told = {c: v if isinstance(v, (list,dict)) else re.sub(r'\.0$', '', as_text(v)) for c,v in json.loads(_line(more)).items()}
+    return ~zlib.crc32(json.dumps({c: v for c,v in told.items() if v!=''}, sort_keys=True).encode())
+
 # %% ../../nbs/34_collect.download.ipynb #2198f596
 @functools.lru_cache(2)
 def _now(seconds): return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(seconds))
@@ -388,7 +397,7 @@ def _resume(self:Downloader, retry_failed):
         self.known.add(_key(row['url'], ''))
         if row['status']!='dropped': self.live.add(k)
         else: self.live.discard(k)
-        if self._settled(row, retry_failed): self.asked[k] = -1
+        if self._settled(row, retry_failed): self.asked[k] = _sum(_noted(row))
         else: self.asked.pop(k, None)
 
 # %% ../../nbs/34_collect.download.ipynb #20afdace
@@ -411,6 +420,7 @@ def _plan(self:Downloader, rows, as_came=False):
         if self.known and (u := _key(row['url'], '')) in self.known: self.urls.add(u)
         self.live.discard(k)
         old = self.asked.get(k)
+        if old is not None and old<0 and (more := _further(row)) and _sum(more)!=old: self.corrected[k] = more
         if old is None or old<0: self.asked[k] = next(self.places)
         if old is not None: self.counts['before' if old<0 else 'repeated'] += 1
         else:
@@ -461,16 +471,36 @@ async def _run(self:Downloader, rows):
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 # %% ../../nbs/34_collect.download.ipynb #97192bb4
+def _warn_both(rows):
+    "Say which addresses have another label in a list that is only a part of the journal's"
+    if rows: warnings.warn(f'{len(rows)} addresses of the journal have another label in this list, the first is {rows[0]["url"]} '
+        f'({as_text(rows[0].get("label"))!r} before). Both labels stay, since the list lacks addresses of the journal, and a catalog takes '
+        'such a picture for a contradiction. Where the new label is right, give the whole list.', UrlWarning)
+
 @patch
 def _relabel(self:Downloader):
     "Drop the rows whose addresses stand in the list under other labels, where the list has every address of the journal"
-    if not self.live or self.urls!=self.known: return
+    if not self.live or not self.urls: return
     rows = ((_key(o['url'], o.get('label')), o) for o in journal_rows(self.journal.path))
     left = {k:o for k,o in rows if k in self.live}
+    if self.urls!=self.known: return _warn_both([o for o in left.values() if _key(o['url'], '') in self.urls])
     for row in left.values(): self.journal.write({**row, 'status': 'dropped', 'reason': 'relabelled'})
     labels = ', '.join(sorted({repr(as_text(o.get('label'))) for o in left.values()})[:5])
     warnings.warn(f'{len(left)} rows of the journal stand in this list under another label than {labels}, and are dropped from it: '
         'the list asks for every address of the journal, so it counts as its newer state.', UrlWarning)
+
+@patch
+def _correct(self:Downloader):
+    "Write what the list says otherwise of rows that are settled: the newest list counts"
+    new,names = {},set()
+    for o in journal_rows(self.journal.path) if self.corrected else ():
+        if (more := self.corrected.get(k := _key(o['url'], o.get('label')))) is None: continue
+        other = {c for c,v in more.items() if _sum({c: v})!=_sum({c: o.get(c, '')})}
+        new[k],names = ({**o, **more} if other else None), names | other
+    done = [o for o in new.values() if o]
+    for o in done: self.journal.write(o)
+    if done: warnings.warn(f'{len(done)} rows that were downloaded before are corrected from this list: {", ".join(sorted(names)[:8])}.',
+        UrlWarning)
 
 # %% ../../nbs/34_collect.download.ipynb #973143e1
 def _run_loop(coro):
@@ -542,6 +572,7 @@ def run(self:Downloader,
         self._watch(show)
         if not self.error:
             self._relabel()
+            self._correct()
             self.workers.finish(found.drain)
     if self.error: raise self.error
     return self.counts
@@ -606,6 +637,7 @@ def run_by_ray(self:Downloader,
                 show(self)
         drop_share(share_folder(self.dest))
         self._relabel()
+        self._correct()
     return self.counts
 
 # %% ../../nbs/34_collect.download.ipynb #6feed243
