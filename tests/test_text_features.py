@@ -150,6 +150,23 @@ def test_titles_of_a_catalog(tmp_path, monkeypatch):
     res.save(tmp_path/'c.csv')
     assert read_catalog(tmp_path/'c.csv').df['printed'].tolist()==res.df['printed'].tolist()
 
+def test_print_is_written_in_batches(tmp_path, monkeypatch):
+    "From threads, each once, the last few too; a second run reads nothing"
+    n,seen,sizes,add = 100, [], [], title.RecordFile.add
+    for i in range(n): Image.new('RGB', (4,6), (i,9,9)).save(tmp_path/f'{i}.png')
+    def read(p, scale):
+        seen.append(p)
+        return PosterText([Path(p).stem])
+    def counted(self, keys, records, **kw):
+        if 'printed' in self.path.name: sizes.append(len(keys))
+        return add(self, keys, records, **kw)
+    monkeypatch.setattr(title, 'read_title', read)
+    monkeypatch.setattr(title, '_reader', lambda: None)
+    monkeypatch.setattr(title.RecordFile, 'add', counted)
+    cat = Catalog(dict(file=[f'{i}.png' for i in range(n)], label='x'), tmp_path)
+    for _ in range(2): assert read_titles(cat, n_workers=4, progress=False).df['printed'].tolist()==[str(i) for i in range(n)]
+    assert len(seen)==n==sum(sizes) and len(sizes)<=n//title._together+1
+
 @needs_ocr
 def test_command(tmp_path, capsys):
     from genre_fastai.cli import main
