@@ -124,15 +124,15 @@ def _read_files(paths, digests, scale, n_workers, progress):
     "The print of some files, or what is wrong with them: two lists"
     rf = _print_file(scale)
     texts,whys,fresh,guard = _known_texts(rf, digests), ['']*len(paths), [], threading.Lock()
-    def keep(least):
-        with guard: some,fresh[:] = (list(fresh), []) if len(fresh)>=least else ([], fresh)
+    def keep(least, *new):
+        with guard:
+            fresh.extend(new)
+            some,fresh[:] = (list(fresh), []) if len(fresh)>=least else ([], list(fresh))
         if some: rf.add(digests[some], np.concatenate([_as_record(rf, texts[i]) for i in some]))
     def one(i):
         try: texts[i] = read_title(paths[i], scale).text
         except BadImage as e: whys[i] = str(e)
-        else:
-            fresh.append(i)
-            keep(_together)
+        else: keep(_together, i)
     first = {d.tobytes(): i for i,d in reversed(list(enumerate(digests)))}
     todo = [i for i,t in enumerate(texts) if t is None and (not digests[i].any() or first[digests[i].tobytes()]==i)]
     if todo: _reader() # what is not installed is said once, and here
