@@ -124,7 +124,7 @@ def scores(self:Predictions,
     if self.cat.multi: return multi_scores(self.Y, self.probs, self.thresh)
     if baseline is not None and baseline not in self.vocab:
         raise GenreError(f'There is no class {str(baseline)!r} that could be the baseline. Choose one of {", ".join(self.vocab)}.')
-    return single_scores(self.y, self.probs, None if baseline is None else self.vocab.index(baseline))
+    return single_scores(self.y, self.probs, None if baseline is None else self.vocab.index(baseline), film_names(self.cat))
 
 # %% ../nbs/17_predictions.ipynb #550a4506
 def same_rows(
@@ -169,8 +169,8 @@ def _bootstrapped(preds, metrics, groups, level, n_boot, seed):
     if [*metrics]!=['accuracy']: raise GenreError(f'With one label a row, models are compared by accuracy, not by {", ".join(metrics)}.')
     right = preds.probs.argmax(1)==preds.y
     draws = np.concatenate([w@right.astype(np.float32)/w.sum(1) for w in bootstrap_draws(len(right), n_boot, seed, groups)])
-    ends = wilson_interval(right.sum(), len(right), level) if groups is None else interval_ends(draws, level)
-    return dict(accuracy=(right.mean(), *ends, draws))
+    n = effective_rows(right, groups)
+    return dict(accuracy=(right.mean(), *wilson_interval(right.mean()*n, n, level), draws))
 
 # %% ../nbs/17_predictions.ipynb #c2e5dada
 def mcnemar(

@@ -154,7 +154,6 @@ def run_entries(
     csv, # Where the runs are kept
     catalogs, # A function that gives the catalogs by name
     known, # Names of all entries
-    slow, # Those of them that run 3 times at most
     one, # A function of entry, `thinned` catalog, seed and whole catalog that gives figures, or [] where a file is not there
     seeds:int=5, # Runs of each entry
     names=None, # Some of `known`; all if None
@@ -163,15 +162,14 @@ def run_entries(
     "Measure entries on catalogs, or go on where an earlier call was stopped"
     if odd := [o for o in names or () if o not in known]: raise GenreError(f'There is no entry {odd[0]!r}. Entries: {"; ".join(known)}.')
     cats = catalogs()
-    todo = [dict(entry=e, data=d, catalog=c.hash, seed=s) for s in range(seeds) for e in names or known
-        if e not in slow or s<3 for d,c in cats.items()]
+    todo = [dict(entry=e, data=d, catalog=c.hash, seed=s) for s in range(seeds) for e in names or known for d,c in cats.items()]
     return Experiments(csv).run(todo, lambda entry, data, seed, **_: one(entry, thinned(cats[data], seed), seed, cats[data]), show)
 
 def run_genres(
     posters, # Folder of the csv files, or one csv
     out='results', # Folder for the csv of figures
     several=True, # The data set with several genres a poster? Else those with one label
-    seeds:int=5, # Runs of each entry; at most 3 of those that train a network end to end
+    seeds:int=5, # Runs of each entry
     names=None, # Some of `entries` and `trained`; all if None
     apart=False, # Keep films of one franchise on one side of the split?
     ocr=False, # Read what is printed on the posters (extra `ocr`)?
@@ -184,7 +182,7 @@ def run_genres(
         start = time.process_time()
         preds = entry_predictions(entry, cat, feats, seed, whole)
         return [] if preds is None else dict(genre_scores(cat, preds), cpu=round(time.process_time()-start, 1))
-    return run_entries(csv, lambda: genre_catalogs(posters, several, apart, ocr), [*entries, *trained], trained, one, seeds, names, show)
+    return run_entries(csv, lambda: genre_catalogs(posters, several, apart, ocr), [*entries, *trained], one, seeds, names, show)
 
 # %% ../../nbs/94_course.genres.ipynb #88910e7b
 _told = 'top3_precision top3_recall auc ap f1 micro_f1 macro_f1 macro_f1_each'.split()

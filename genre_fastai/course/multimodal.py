@@ -102,7 +102,7 @@ def _figures(cat, preds, cpu):
 def run_multimodal(
     posters, # Folder of `posters_overviews.csv`, or one csv with texts
     out='results', # Folder for `multimodal.csv`
-    seeds:int=5, # Runs of each entry; at most 3 of those that are trained end to end
+    seeds:int=5, # Runs of each entry
     names=None, # Some of the entries; all if None
     show=print, # Told of each run
     **kwargs # For `Trained`: `large`, `body`
@@ -113,7 +113,7 @@ def run_multimodal(
         got = trained(entry, cat, cat.where(split=['valid','test']), seed)
         return [] if got is None else _figures(cat, *got)
     known = [*linear, *networks, *end_to_end]
-    return run_entries(Path(out)/'multimodal.csv', lambda: genre_catalogs(posters), known, end_to_end, one, seeds, names, show)
+    return run_entries(Path(out)/'multimodal.csv', lambda: genre_catalogs(posters), known, one, seeds, names, show)
 
 # %% ../../nbs/94_course.multimodal.ipynb #a0e2b1e1
 _told = 'auc f1 macro_f1 macro_f1_each hamming f1_half hamming_half top3_precision top3_recall'.split()

@@ -75,7 +75,6 @@ def possible(
     return [o for o in names if not any(w in o for w in gone)]
 
 def _part(files, *names): return {k: files.get(k) for k in names}
-def _few(slow): return lambda s: s['entry'] not in slow or s['seed']<3
 
 # %% ../../nbs/94_course.suite.ipynb #0f32d40f
 def _genres(several):
@@ -86,7 +85,7 @@ def _genres(several):
         all_ = [*g.entries, *g.trained] if several else [o for o in g.entries if 'article 3' not in o]
         return possible([o for o in all_ if 'printed' not in o], files)
     def todo(posters, seeds, files):
-        return list(filter(_few(g.trained), grid(range(seeds), entry=names(files), data=stems(posters))))
+        return grid(range(seeds), entry=names(files), data=stems(posters))
     def make(posters, out, seeds, show, files):
         g.run_genres(posters, out, several, seeds, names(files), show=show, **_part(files, 'vgg', 'body'))
     return todo, make
@@ -122,7 +121,7 @@ def _multimodal():
     from genre_fastai.course import multimodal as m
     names = lambda files: possible([*m.linear, *m.networks, *m.end_to_end], files)
     def todo(posters, seeds, files):
-        return list(filter(_few(m.end_to_end), grid(range(seeds), entry=names(files), data=_with_texts(posters))))
+        return grid(range(seeds), entry=names(files), data=_with_texts(posters))
     def make(posters, out, seeds, show, files):
         m.run_multimodal(posters, out, seeds, names(files), show, **_part(files, 'large', 'body'))
     return todo, make
