@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/catalog.verify.html.md"""
 __all__ = ['flag_names', 'default_policy', 'record_flags', 'image_flags', 'image_policy', 'plain_copy', 'copy_name']
 
 # %% ../../nbs/12_catalog.verify.ipynb #e4ab067d
-import hashlib
+import hashlib, os
 import numpy as np
 from functools import partial
 from fastcore.basics import patch
@@ -174,6 +174,13 @@ def _check_images(store, paths, unsafe, copies, n_workers, progress, **kw):
     store.note_copies(digests[list(copies.made)], copies.made.values())
     return (digests, recs, reasons),flags
 
+def _originals(cat):
+    "The rows, those whose converted copy is gone with the picture that it was made of: hidden folders are easily left behind"
+    if 'converted_from' not in cat.df: return cat
+    old,now = cat.df['converted_from'], cat.df['file']
+    gone = [bool(o) and not os.path.lexists(cat.path/f) for o,f in zip(old, now)]
+    return cat.assign(file=old.where(gone, now)) if any(gone) else cat
+
 @patch
 def verify(self:Catalog, # Whose rows that take part are checked
     policy=None, # What each flag does, over `default_policy`
@@ -186,6 +193,7 @@ def verify(self:Catalog, # Whose rows that take part are checked
     **kw # Thresholds of `record_flags`
 )->Catalog: # With `sha256,width,height,mode,status,reason` and one column `is_FLAG` (1 or 0) for each flag
     "Decode every image that is not known, and record what it is or why it cannot be had"
+    self = _originals(self)
     (sizes,folder),store,copies = wanted_pixels(cache_pixels), MeasureStore(), _Copies(self.path, image_policy(policy), max_pixels, **kw)
     ok = self.df.index[(self.df['status']=='ok') & ~is_blank(self.df['file'])] # nothing is to be found out about a blank picture
     how = dict(sizes=sizes, folder=folder, max_bytes=max_bytes, max_pixels=max_pixels)
