@@ -52,6 +52,14 @@ def _check_fields(d, *texts):
     if bad := [k for k in texts if not isinstance(d.get(k), str)]: raise GenreError(f'A decision needs a text as {", ".join(bad)}: {d}.')
 
 # %% ../../nbs/80_clean.decisions.ipynb #f82ee72f
+class _OtherPicture(GenreError): "The row of a decision shows another picture by now"
+
+def _check_picture(cat, i, was):
+    "Is the picture of a row the one that was decided on? Where either has no SHA-256, nobody can tell"
+    now = cat.df['sha256'].iat[i] if 'sha256' in cat.df else ''
+    if now and was and now!=was:
+        raise _OtherPicture(f'{_named(cat, i)} is another picture than the one that was decided on (its `sha256` has changed).')
+
 def _check_row(cat, at, d):
     "The number of the row of decision `d`, if it may be decided on"
     i = _find(cat, at, d['id'])
@@ -59,6 +67,8 @@ def _check_row(cat, at, d):
     if row['status']!='ok':
         raise GenreError(f'{name} does not take part already ({row["status"]}: {row.get("reason", "")}). Decide on rows with status ok.')
     if row.get('split')=='test': raise GenreError(f'{name} is a test row. Test rows are frozen; decide on rows of train and valid.')
+    _check_picture(cat, i, d.get('sha256'))
+    if d.get('action')=='copy_of' and (j := at.get(str(d.get('other')))) is not None: _check_picture(cat, j, d.get('other_sha256'))
     return i
 
 # %% ../../nbs/80_clean.decisions.ipynb #81f82295
@@ -109,7 +119,7 @@ def apply_decisions(
 
 # %% ../../nbs/80_clean.decisions.ipynb #65f08b56
 _needed = 'n session id file action before after who why when'.split()
-_short = dict(model=200, batch=100) # letters of the fields that a line may have
+_short = dict(model=200, batch=100, sha256=64, other_sha256=64) # letters of the fields that a line may have
 
 def check_classes(
     classes, # Names from a person, or from the first line of a journal
@@ -125,7 +135,7 @@ def check_classes(
     return list(classes)
 
 class DecisionJournal:
-    "The decisions of a journal: those that hold, in `done`, and those that were undone last, in `undone`"
+    "The decisions of a journal: those that hold, in `done`, those that were undone last, in `undone`, and those that do not fit, in `left_out`"
     def __init__(self,
         path, # File of one JSON object a line; it need not be there yet
         cat:Catalog, # The raw catalog that it belongs to
@@ -134,9 +144,12 @@ class DecisionJournal:
         self.path,self.cat,self.force = Path(path), cat, force
         self.pos,self.lines,self.last,self.open,self.head = 0, 0, 0, False, None
         self.done,self.undone,self.by_id = [], [], defaultdict(list)
+        self.left_out,self.left_undone,self.why,self.catalogs = [], [], {}, set() # of what does not fit why not, by number
         self.at,self.known,self.hash = _row_numbers(cat), cat.classes, cat.hash
     @property
-    def of_another(self): return self.head is not None and self.head['catalog']!=self.hash
+    def of_another(self): return self.head is not None and self.hash not in self.catalogs
+    @property
+    def is_foreign(self): return self.of_another and len(self.left_out)>len(self.done)
     def __repr__(self): return f'DecisionJournal({str(self.path)!r}, {len(self.done)} decisions hold, {len(self.undone)} can be redone)'
 
 @patch
@@ -152,14 +165,26 @@ def _take_head(self:DecisionJournal, d):
     if d.get('journal')!=2:
         raise GenreError(f'{self.path} is a journal of format {str(d.get("journal"))[:20]}, and this version reads format 2, whose lines '
             'name rows by `id` and not by file. Begin a journal under another name, and make the decisions again in it.')
-    if d['catalog']!=self.hash and not self.force:
-        raise GenreError(f'{self.path} belongs to another catalog: that has the hash {d["catalog"][:64]} and {str(d.get("rows"))[:20]} '
-            f'rows, this one {self.hash} and {len(self.cat)}. Give the raw catalog that the journal was begun with, or another journal;'
-            ' `replay(cat, journal, force=True)` (--force) applies the decisions that fit.')
     if 'classes' in d:
         try: self.known = class_order([*self.known, *check_classes(d['classes'])])
         except GenreError as e: raise self._damaged(e) from None
-    self.head = d
+    self.head,self.catalogs = d, {d['catalog']}
+
+@patch
+def _take_also(self:DecisionJournal, d):
+    "From here on it was gone on with for a catalog with other rows"
+    if not isinstance(d['also'], str): raise self._damaged('also is no text')
+    self.catalogs.add(d['also'])
+
+@patch
+def _check_ours(self:DecisionJournal):
+    "A `GenreError` where most decisions are not about this catalog, and it was never gone on with for that"
+    if self.force or not self.is_foreign: return
+    n = len(self.done)+len(self.left_out)
+    raise GenreError(f'{self.path} belongs to another catalog: that has the hash {self.head["catalog"][:64]} and '
+        f'{str(self.head.get("rows"))[:20]} rows, this one {self.hash} and {len(self.cat)}; {len(self.left_out)} of {n} decisions do not '
+        f'fit, the first because: {self.why[self.left_out[0]["n"]]} Give the raw catalog that the journal was begun with, or another '
+        'journal; `replay(cat, journal, force=True)` (--force) applies the decisions that fit.')
 
 # %% ../../nbs/80_clean.decisions.ipynb #b1ae1342
 @patch
@@ -174,14 +199,24 @@ def _check_line(self:DecisionJournal, d):
         raise self._damaged(f'{bad[0]} is no short text')
 
 @patch
-def _check_fit(self:DecisionJournal, d):
-    "Can this decision be about the catalog? With `force`, `apply_decisions` leaves out those that cannot"
-    if self.force: return
-    try:
-        _check_row(self.cat, self.at, d)
-        if not _drops(d): _check_label(self.cat, self.known, d['after'])
-        if d['action']=='copy_of': _find(self.cat, self.at, d['other'])
-    except GenreError as e: raise self._damaged(e) from None
+def _check_fit(self:DecisionJournal, d, strict):
+    "A `GenreError` where this decision cannot be about the catalog"
+    i = _check_row(self.cat, self.at, d)
+    if not _drops(d): _check_label(self.cat, self.known, d['after'])
+    if d['action']=='copy_of': _find(self.cat, self.at, d['other'])
+    last = self.by_id[d['id']][-1] if self.by_id.get(d['id']) else None
+    now = self.cat.df[self.cat.label_column].iat[i] if last is None else last['before' if _drops(last) else 'after']
+    if not strict and now!=d['before']: raise GenreError(f'{_named(self.cat, i)} has the label {now!r}, not {d["before"]!r}.')
+
+@patch
+def _misfit(self:DecisionJournal, d):
+    "Why a decision is left out, '' where it is not"
+    strict = not self.force and self.catalogs=={self.hash}
+    try: self._check_fit(d, strict)
+    except GenreError as e:
+        if strict and not isinstance(e, _OtherPicture): raise self._damaged(e) from None
+        return str(e)
+    return ''
 
 # %% ../../nbs/80_clean.decisions.ipynb #c5d95923
 @patch
@@ -189,15 +224,21 @@ def _hold(self:DecisionJournal, d):
     self.done.append(d)
     self.by_id[d['id']].append(d)
 
+def _taken(stack, n):
+    "Decision `n` off a stack; above it there may be others that did not fit when it was taken back, but none about its row"
+    i = next((i for i in range(len(stack)-1, -1, -1) if stack[i]['n']==n), None)
+    if i is not None and not any(o['id']==stack[i]['id'] for o in stack[i+1:]): return stack.pop(i)
+
 @patch
 def _take_back(self:DecisionJournal, d):
     "An undo or a redo: it must be about the last decision"
-    stack = self.done if d['action']=='undo' else self.undone
-    if not stack or stack[-1]['n']!=d.get('of'):
-        raise self._damaged(f'it is the {d["action"]} of decision {d.get("of")}, which is not the last one')
-    if d['action']=='redo': return self._hold(stack.pop())
-    self.undone.append(stack.pop())
-    self.by_id[self.undone[-1]['id']].pop()
+    undo = d['action']=='undo'
+    for done,undone in ((self.done, self.undone), (self.left_out, self.left_undone)):
+        if (o := _taken(done if undo else undone, d.get('of'))) is None: continue
+        if done is self.done and not undo: return self._hold(o)
+        if done is self.done: self.by_id[o['id']].pop()
+        return (undone if undo else done).append(o)
+    raise self._damaged(f'it is the {d["action"]} of decision {d.get("of")}, which is not the last one')
 
 # %% ../../nbs/80_clean.decisions.ipynb #e8294a12
 @patch
@@ -215,11 +256,13 @@ def _parse(self:DecisionJournal, line):
 @patch
 def _take_decision(self:DecisionJournal, d):
     self._check_line(d)
-    if d['action'] in actions: self._check_fit(d)
     if d['action'] not in actions: self._take_back(d)
     else:
-        self._hold(d)
-        self.undone.clear()
+        if why := self._misfit(d):
+            self.left_out.append(d)
+            self.why[d['n']] = why
+        else: self._hold(d)
+        self.undone.clear(), self.left_undone.clear()
     self.last = max(self.last, d['n'])
 
 @patch
@@ -228,6 +271,7 @@ def _take(self:DecisionJournal, line):
     if line.strip():
         d = self._parse(line)
         if self.head is None: self._take_head(d)
+        elif 'also' in d and 'action' not in d: self._take_also(d)
         else: self._take_decision(d)
     self.lines += 1
 
@@ -257,9 +301,17 @@ def refresh(self:DecisionJournal):
     for line in self._new_lines():
         if not (self.open and line==b'\n'): self._take(line) # an editor may have left out the last end of line
         self.pos,self.open = self.pos+len(line), not line.endswith(b'\n')
+    self._check_ours()
     return self
 
 # %% ../../nbs/80_clean.decisions.ipynb #7b3751dc
+def _tell_left_out(log):
+    "Warn of decisions that do not hold because the catalog has changed since"
+    if not log.left_out: return
+    warnings.warn(f'{len(log.left_out)} decisions were left out, the first because: {log.why[log.left_out[0]["n"]]} They stay in '
+        f'{log.path}, and hold again where row, label and picture are what they were. Decide again about rows that are still there.',
+        stacklevel=3)
+
 def _now(): return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
 
 def _as_line(d):
@@ -288,7 +340,9 @@ def _locked(log, classes=None):
             log.refresh()
         if log.head is None:
             _write(log, dict(journal=2, catalog=log.hash, rows=len(log.cat), when=_now()) | (dict(classes=classes) if classes else {}))
+        elif log.of_another: _write(log, dict(also=log.hash, rows=len(log.cat), when=_now()))
         yield
+
 
 # %% ../../nbs/80_clean.decisions.ipynb #f1a331fb
 def _known_issues(issues, at):
@@ -315,7 +369,8 @@ class CleaningSession:
         self.at,self.stepped,self.more = _row_numbers(cat), [], check_classes(classes or [])
         need_kind(issues, (pd.DataFrame,list,dict,type(None)), 'issues', 'a table: `find_issues(cat)`, or `pd.read_csv(file)`.')
         self.issues = _known_issues(pd.DataFrame(columns=['id','file']) if issues is None else pd.DataFrame(issues), self.at)
-        self.log = DecisionJournal(self.journal, cat).refresh()
+        _tell_left_out(log := DecisionJournal(self.journal, cat).refresh())
+        self.log = log
         if self.log.head is None: self.log.known = class_order([*cat.classes, *self.more])
         elif odd := [o for o in self.more if o not in self.classes]:
             raise GenreError(f'{self.journal} was begun without the class {odd[0]!r}. Its classes: {", ".join(self.classes)}. '
@@ -394,6 +449,12 @@ def _line(self:CleaningSession, id, action, before, after, who, why='', **kw):
     return d | kw
 
 @patch
+def _shown(self:CleaningSession, **ids):
+    "The SHA-256 of the pictures of some rows, for those that have one"
+    known = self.cat.df['sha256'] if 'sha256' in self.cat.df else None
+    return {} if known is None else {k:v for k,id in ids.items() if (v := known.iat[self.at[id]])}
+
+@patch
 def _complete(self:CleaningSession, d):
     "A decision as it is written, or a `GenreError` if it cannot be made"
     _check_fields(d)
@@ -402,7 +463,8 @@ def _complete(self:CleaningSession, d):
     if d.get('before', before)!=before:
         raise GenreError(f'{_named(self.cat, i)} has the label {before!r}, not {d["before"]!r} as was proposed. Look at it again.')
     if d['action']=='copy_of': self._check_copy(id, d.get('other'))
-    kw = {'other': d['other']} if d['action']=='copy_of' else {}
+    kw = self._shown(sha256=id)
+    if d['action']=='copy_of': kw |= dict(other=d['other'], **self._shown(other_sha256=d['other']))
     if model := as_text(d.get('model') or ''): kw['model'] = model[:_short['model']]
     return self._line(id, d['action'], before, self._after(d, before), d.get('who') or self.who, d.get('why', ''), **kw)
 
@@ -613,13 +675,13 @@ def apply(self:CleaningSession)->Catalog:
 def replay(
     cat:Catalog, # The raw catalog
     journal, # File of the decisions
-    force=False, # Apply to another catalog the decisions that fit it (same row, same label, not a test row), and say how many did not?
+    force=False, # Apply to another catalog the decisions that fit it (same row, label and picture, not a test row), even if few do?
 )->Catalog:
     "The cleaned catalog, from a journal"
     if not Path(journal).is_file():
         raise GenreError(f'There is no journal {journal}. Check the name, or begin one with `CleaningSession` or `genre-fastai clean`.')
-    log = DecisionJournal(journal, cat, force).refresh()
-    return apply_decisions(cat, log.done, skip=force, classes=log.known)
+    _tell_left_out(log := DecisionJournal(journal, cat, force).refresh())
+    return apply_decisions(cat, log.done, classes=log.known)
 
 # %% ../../nbs/80_clean.decisions.ipynb #d6ad7ab9
 @patch
