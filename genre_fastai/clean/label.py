@@ -17,6 +17,7 @@ from ..core import *
 from ..figure import to_html
 from ..tables import *
 from ..metrics import wilson_interval
+from ..measure import MeasureStore
 from ..catalog.arrow import is_parquet
 from ..catalog.core import *
 from ..catalog.sources import *
@@ -369,6 +370,14 @@ def save(self:PosterLabeler)->Path: # The csv file
     return self.catalog().save(self.path)
 
 # %% ../../nbs/84_clean.label.ipynb #2d633053
+def _with_digests(cat):
+    "The rows with the SHA-256 of their pictures where the source does not say it: a journal knows by it what was decided on"
+    if 'sha256' in cat.df: return cat
+    rows = np.flatnonzero((cat.df['status']=='ok') & (cat.df['file']!=''))
+    known = np.full(len(cat), '', object)
+    known[rows] = [bytes(o).hex() if o.any() else '' for o in MeasureStore().digests(cat[rows].files)]
+    return cat.assign(sha256=known) if any(known) else cat
+
 def _readable(cat, feats):
     "Rows without features, of files that cannot be read, take no part"
     gone = (~cat.df['id'].isin(feats.ids) & (cat.df['status']=='ok')).to_numpy()
@@ -407,7 +416,7 @@ def label_posters(
     _check_names(files, path, journal)
     cat = unlabelled_catalog(files, classes, several)
     feats = extract_features(cat.ok) if feats is None else feats
-    return PosterLabeler(_readable(cat, feats), feats, path, journal, **kw)
+    return PosterLabeler(_readable(_with_digests(cat), feats), feats, path, journal, **kw)
 
 # %% ../../nbs/84_clean.label.ipynb #0262bbd4
 @patch(as_prop=True)

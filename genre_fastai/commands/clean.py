@@ -19,16 +19,17 @@ def _earlier(cat, log):
     "The journal of an earlier run; a `GenreError` where it holds what persons decided about another catalog"
     from genre_fastai.clean.decisions import DecisionJournal
     old = DecisionJournal(log, cat, force=True).refresh()
-    mine = [d for d in old.done if not d['who'].startswith('rule ')]
-    if mine and old.of_another:
+    mine = [d for d in [*old.done, *old.left_out] if not d['who'].startswith('rule ')]
+    if mine and old.is_foreign:
         raise GenreError(f'{log} holds {len(mine)} decisions of persons about another catalog. Give another name as --out; '
             f'--journal {log} --force applies those that fit.')
-    return old
+    return old,mine
 
 def _begin_anew(cat, log):
-    "Take back what rules decided in an earlier run; what persons decided stays. The journal of another catalog is put aside"
+    "Take back what rules decided in an earlier run; what persons decided stays. A journal of rules alone about another catalog is put aside"
     from genre_fastai.clean.decisions import CleaningSession
-    if (old := _earlier(cat, log)).of_another: return print(f'The journal of another catalog was put aside as {old.put_aside()}.')
+    old,mine = _earlier(cat, log)
+    if old.of_another and not mine: return print(f'The journal of another catalog was put aside as {old.put_aside()}.')
     if not old.done: return
     sess = CleaningSession(cat, log, who='rule anew')
     sess.undo_rules()
