@@ -29,6 +29,8 @@ def _and_known(found, known):
     twice = pd.Series([frozenset(o) for o in zip(both['id_a'], both['id_b'])], dtype=object).duplicated()
     return both[~twice].reset_index(drop=True)
 
+def _is_divided(cat): return {'train','valid'} <= set(cat.ok.df['split'])
+
 def _has_split(cat):
     "Has the source a split? Where only some rows have one, what becomes of them is said"
     if 'split' not in cat.df: return False
@@ -36,8 +38,9 @@ def _has_split(cat):
     bare = int((split=='').sum())
     if 0<bare<len(split):
         first = cat.ok.where(split='').df['file'][0]
-        warnings.warn(f'{bare} of {len(split)} rows have no split, the first is {first}. So training and validation rows are divided anew '
-            f'together with them; the {(split=="test").sum()} test rows stay what they are.')
+        stay = ('They are divided beside the others, which stay what they are.' if _is_divided(cat) else 'So training and validation rows '
+            f'are divided anew together with them; the {(split=="test").sum()} test rows stay what they are.')
+        warnings.warn(f'{bare} of {len(split)} rows have no split, the first is {first}. {stay}')
     if not bare and (lack := [o for o in ('train','valid') if o not in set(split)]):
         warnings.warn(f'The split of the source has no {lack[0]} rows, which training needs. resplit=True (--resplit) divides it anew; '
             'its test rows stay what they are.')
@@ -141,7 +144,8 @@ def build_catalog(
     cat = cat.dedupe(_and_known(pairs, cat.pairs), contradictions)
     if keep_films: cat = cat.keep_films(keep_films)
     if earlier is not None and not resplit and 'split' not in cat.df: cat = _as_before(cat, earlier).split(valid, test, seed, freeze='all')
-    elif resplit or not _has_split(cat): cat = cat.split(valid, test, seed)
+    elif resplit or not _has_split(cat):
+        cat = cat.split(valid, test, seed, freeze='all' if not resplit and 'split' in cat.df and _is_divided(cat) else True)
     else:
         warn_untrained(cat)
         warn_thin(cat, [o for o in ('valid','test') if o in set(cat.ok.df['split'])], 'What a split lacks, it cannot judge')

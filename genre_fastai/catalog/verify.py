@@ -157,6 +157,20 @@ def _name_pointers(paths, reasons):
         except BadImage: continue
         reasons[i] = next((f'text: {v}' for k,v in _pointers.items() if head.startswith(k)), r)
 
+# %% ../../nbs/12_catalog.verify.ipynb #40a8e35f
+def _originals(cat):
+    "The rows, those whose converted copy is gone with the picture that it was made of: hidden folders are easily left behind"
+    if 'converted_from' not in cat.df: return cat
+    old,now = cat.df['converted_from'], cat.df['file']
+    gone = [bool(o) and not os.path.lexists(cat.path/f) for o,f in zip(old, now)]
+    return cat.assign(file=old.where(gone, now)) if any(gone) else cat
+
+def _may_be_mended(cat):
+    "The rows that failed and whose file is there now, as one that was fetched again"
+    failed = (cat.df['status']=='failed').to_numpy(copy=True)
+    for i in np.flatnonzero(failed): failed[i] = bool(f := cat.df['file'].iat[i]) and os.path.isfile(cat.path/f)
+    return failed
+
 # %% ../../nbs/12_catalog.verify.ipynb #5486d169
 def _check_images(store, paths, unsafe, copies, n_workers, progress, **kw):
     "What `measure_files` gives, of those files that may be read, and plain copies of those that are to be converted"
@@ -174,15 +188,8 @@ def _check_images(store, paths, unsafe, copies, n_workers, progress, **kw):
     store.note_copies(digests[list(copies.made)], copies.made.values())
     return (digests, recs, reasons),flags
 
-def _originals(cat):
-    "The rows, those whose converted copy is gone with the picture that it was made of: hidden folders are easily left behind"
-    if 'converted_from' not in cat.df: return cat
-    old,now = cat.df['converted_from'], cat.df['file']
-    gone = [bool(o) and not os.path.lexists(cat.path/f) for o,f in zip(old, now)]
-    return cat.assign(file=old.where(gone, now)) if any(gone) else cat
-
 @patch
-def verify(self:Catalog, # Whose rows that take part are checked
+def verify(self:Catalog, # Whose rows that take part, or failed, are checked
     policy=None, # What each flag does, over `default_policy`
     max_bytes=50_000_000, # Larger files fail
     max_pixels=50_000_000, # Pictures of more pixels fail
@@ -195,7 +202,7 @@ def verify(self:Catalog, # Whose rows that take part are checked
     "Decode every image that is not known, and record what it is or why it cannot be had"
     self = _originals(self)
     (sizes,folder),store,copies = wanted_pixels(cache_pixels), MeasureStore(), _Copies(self.path, image_policy(policy), max_pixels, **kw)
-    ok = self.df.index[(self.df['status']=='ok') & ~is_blank(self.df['file'])] # nothing is to be found out about a blank picture
+    ok = self.df.index[((self.df['status']=='ok') | _may_be_mended(self)) & ~is_blank(self.df['file'])] # a blank picture tells nothing
     how = dict(sizes=sizes, folder=folder, max_bytes=max_bytes, max_pixels=max_pixels)
     paths,unsafe = _inside(self.path, self.df.loc[ok, 'file'])
     if check_engine(engine): store.measure_by_ray([p for i,p in enumerate(paths) if i not in unsafe], n_workers=n_workers, **how)
