@@ -7,8 +7,9 @@ Docs: https://genre-fastai.github.io/genre_fastai/tables.html.md"""
 # %% auto #0
 __all__ = ['split_words', 'label_forms', 'tmdb_genre_ids', 'columns', 'file_names', 'label_names', 'film_columns', 'is_unknown',
            'clean_label', 'label_key', 'split_name', 'year_of', 'year_column', 'read_labels', 'tmdb_genre_names',
-           'TableWarning', 'is_own', 'same_labels', 'label_texts', 'mark_columns', 'read_splits', 'as_frame',
-           'foreign_table', 'is_picture_name', 'is_absolute', 'relative_names', 'file_column', 'file_kind']
+           'TableWarning', 'is_own', 'film_key', 'is_lump', 'film_keys', 'film_column', 'film_named', 'same_labels',
+           'label_texts', 'mark_columns', 'read_splits', 'as_frame', 'foreign_table', 'is_picture_name', 'is_absolute',
+           'relative_names', 'file_column', 'file_kind']
 
 # %% ../nbs/06_tables.ipynb #3a8e5943
 import ast, json, os, re, unicodedata, warnings
@@ -348,6 +349,80 @@ def _no_clash(df, what):
     if 'reason' in df and 'status' not in df and _known(df['reason']): df = _renamed(df, 'reason', what, 'gives reasons, but no `status`')
     return df
 
+# %% ../nbs/06_tables.ipynb #c923954e
+film_columns = 'group film imdb_id imdbId imdbID tmdb_id tmdbId tconst film_id filmId movie_id movieId'.split()
+_film_number = re.compile(r'(?:tt)?0*([1-9][0-9]*)(?:\.0+)?')
+_film_page = re.compile(r'(?:https?://)?(?:www\.|m\.)?(?:imdb\.com/title|themoviedb\.org/movie)/(?:tt)?0*([1-9][0-9]*)(?![0-9]).*', re.S)
+
+def film_key(
+    v, # What a column of films says
+    col='film', # Which column; names of files in `group` are compared as they are
+)->str: # '' where it names no film
+    "What all ways to write one film have in common"
+    if m := _film_number.fullmatch(v := as_text(v)): return m[1]
+    if is_unknown(v, film=True): return ''
+    if col=='group' and _file_like.fullmatch(v): return v
+    s = label_key(v)
+    return m[1] if (m := _film_number.fullmatch(s) or _film_page.fullmatch(s)) else s
+
+def is_lump(
+    n, # Rows of one name
+    total, # Rows of all names
+)->bool:
+    "Has one film so many rows that its column hardly names films?"
+    return n>=10 and n*4>=total
+
+# %% ../nbs/06_tables.ipynb #165633bb
+def film_keys(
+    col, # Texts
+    name='film', # What the column is called
+)->pd.Series: # `film_key` of each
+    "By what the films of a column are compared"
+    keys = {v: film_key(v, name) for v in col.unique()}
+    zeros = [v for v in keys if re.fullmatch(r'0(\.0*)?', v.strip())] if name=='group' else []
+    if zeros and any(keys.values()) and all(is_unknown(v) or re.fullmatch(r'[-+]?[0-9]+(\.0*)?', v.strip()) for v in keys):
+        if not is_lump(col.isin(zeros).sum(), (col!='').sum()): keys.update(dict.fromkeys(zeros, '0'))
+    return col.map(keys)
+
+def _letters(name): return re.sub(r'[\W_]+', '', clean_label(name).casefold())
+
+def film_column(
+    name, # What a column is called
+)->str: # None where it is none of films
+    "The first of `film_columns` that a name is a spelling of"
+    return next((o for o in film_columns if _letters(o)==_letters(name)), None)
+
+# %% ../nbs/06_tables.ipynb #91dadddc
+_film_words = dict(imdb='imdb_id', imdbtitleid='imdb_id', titleid='imdb_id', const='imdb_id', imdblink='imdb_id', imdburl='imdb_id',
+    tmdb='tmdb_id', tmdblink='tmdb_id', tmdburl='tmdb_id', movie='film', movietitle='film', filmtitle='film',
+    groupid='group', groups='group')
+
+def _likely(df, c, new, what):
+    "The table, in which a column that seems to name films is called so"
+    vals = _known(as_texts(df[c]))
+    n = Counter(film_key(v) for v in vals)
+    if new.endswith('_id') and (not all(map(str.isdecimal, n)) or max(map(len, n), default=0)<4 and vals[0][:2]!='tt'): return df
+    top = max(n.values(), default=0)
+    if len(n)<3 or top==1 and not new.endswith('_id'): return df # nothing has to stay together
+    if is_lump(top, len(vals)):
+        _say(f'{what}: the column `{c}` says the same in {top} of {_n(len(vals))}, and is not used. Call it `{new}` where it names films.')
+        return df
+    if top>1: _say(f'{what}: the column `{c}`, such as {vals[0][:60]!r}, was taken for names of films (`{new}`), which no split divides. '
+        'Call it otherwise where that is wrong.')
+    return df.assign(film=df[c]) if new=='film' else df.rename(columns={c:new}) # a title is a text too
+
+def film_named(
+    df, # A table of others
+    what='The table', # What it is, for messages
+)->pd.DataFrame:
+    "The table, whose columns that name films are called as in `film_columns`"
+    for c in [o for o in df if o not in film_columns]:
+        if new := next((o for o in film_columns if _letters(o)==_letters(c) and o not in df), None): df = df.rename(columns={c:new})
+    if any((film_keys(as_texts(df[c]), c)!='').any() for c in film_columns if c in df): return df
+    for c in [o for o in df if _letters(o) in _film_words]:
+        if (new := _film_words[_letters(c)]) not in df: df = _likely(df, c, new, what)
+    return df
+
 # %% ../nbs/06_tables.ipynb #91b2016c
 def _film_ids(df, what):
     "The table, in which `id` names rows; where it names films, it is called so"
@@ -360,13 +435,11 @@ def _film_ids(df, what):
         return _renamed(df, 'id', what, f'has {again!r} and others many times, and names neither rows nor films', 'own')
     return _renamed(df, 'id', what, f'names {len(set(known))} films and not {len(df)} rows (as {again!r} stands there more than once)')
 
-film_columns = 'group film imdb_id imdbId imdbID tmdb_id tmdbId tconst film_id filmId movie_id movieId'.split()
-
 def _films(df, what):
     "The table, in which no word for unknown is the name of a film"
     for c in [o for o in film_columns if o in df]:
         vals = as_texts(df[c])
-        odd = [v!='' and is_unknown(v, film=True) for v in vals]
+        odd = ((vals!='') & (film_keys(vals, c)=='')).tolist()
         if not any(odd): continue
         word = Counter(v for v,o in zip(vals, odd) if o).most_common(1)[0][0]
         _say(f'{what}: {_n(sum(odd))} with {word!r} in `{c}`, which names no film: each counts as a film of its own. '
@@ -661,7 +734,7 @@ def foreign_table(
     if not len(df): return df
     if is_own(df): return _edited(df, what)
     if not journal: df = _file_column(_film_ids(_no_clash(df, what), what), what)
-    df = _films(df, what)
+    df = _films(film_named(df, what), what)
     if (col := _label_column(df)) is not None: df = _read_column(df, col, what, label_form)
     df = _read_split(df, what)
     return df if {'label','labels'} & set(df) else _one_hot(df, what)

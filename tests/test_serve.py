@@ -70,6 +70,11 @@ def test_what_is_not_answered_is_said_in_words(web, o):
     assert r.status_code==code, r.text
     assert r.json()['error'] and 'Traceback' not in r.text
 
+@pytest.mark.parametrize('method', 'GET PUT PATCH DELETE'.split())
+def test_predictions_are_asked_for_by_post(web, method):
+    r = web.request(method, '/api/predict')
+    assert r.status_code==405 and r.headers['allow']=='POST' and r.json()['error']
+
 def test_size_is_counted_not_believed(app):
     web = TestClient(app) # which raises what would be a traceback in the log
     for path in ('/api/predict','/gradio_api/queue/join','/gradio_api/upload'):

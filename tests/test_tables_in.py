@@ -5,6 +5,7 @@ import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from genre_fastai.core import GenreError, read_table
+from genre_fastai.vision.seen import row_keys
 from genre_fastai.tables import TableWarning, clean_label, foreign_table, is_unknown, label_key, read_labels, relative_names, split_name, year_of
 from genre_fastai.catalog.core import Catalog, read_catalog
 from genre_fastai.catalog.sources import catalog_from, find_images, image_suffixes, look_into
@@ -465,3 +466,75 @@ def test_columns_of_unequal_length_and_ids_that_repeat(tmp_path):
     cat,said = raw(tmp_path, table(list('abab'), id=['alien','alien','brazil','heat']).to_csv(index=False))
     assert cat.df['film_id'].tolist()==['alien','alien','brazil','heat'] and 'names 3 films' in said
     with pytest.raises(GenreError, match='t.csv: two rows of the catalog, 1 and 2'): raw(tmp_path, table(['a','b'], id=['0123456789abcdef']*2).to_csv(index=False))
+
+# --- films, however their columns and they themselves are written
+
+def films_across(col, vals):
+    "How many of 20 films with two posters each a split divides, how many of 20 divided ones `leaks` finds, and what is said"
+    df = pd.DataFrame({'file': [f'{i}.jpg' for i in range(40)], 'label': ['ab'[i//20] for i in range(40)], col: vals})
+    cat,said = heard(lambda: Catalog(df))
+    torn = cat.assign(split=['train','test']*20).leaks()
+    return int((cat.split().df.groupby([i//2 for i in range(40)])['split'].nunique()>1).sum()), len(torn), said
+
+number = [i//2+114700 for i in range(40)]
+
+@pytest.mark.parametrize('col', ['imdb_id','IMDB_ID','imdb id','IMDb ID','imdb.id','Film','FILM','Group','MovieID','movieid','TMDB_ID','tconst'])
+def test_columns_of_films_in_any_case(col): assert films_across(col, [f'tt{n:07d}' for n in number])==(0, 20, '')
+
+@pytest.mark.parametrize('col', ['movie','Movie','imdb','tmdb','group_id','Groups','movie_title','IMDb Link'])
+def test_columns_that_seem_to_name_films(col):
+    link = 'https://www.imdb.com/title/' if 'Link' in col else ''
+    torn,found,said = films_across(col, [f'{link}tt{n:07d}' for n in number])
+    assert (torn,found)==(0,20) and f'`{col}`' in said and 'Call it otherwise' in said
+
+@pytest.mark.parametrize('col', ['movie','groups','group_id'])
+def test_a_column_that_says_nearly_always_the_same_joins_nothing(col):
+    df = table(list('ab')*6, **{col: ['x']*10+['y','z']})
+    cat,said = heard(lambda: Catalog(df))
+    assert cat.add_groups().df['group'].nunique()==12 and 'is not used' in said
+    for vals in (['x']*12, [0,1]*6, ['yes','no']*6): # nor do marks
+        cat,said = heard(lambda: Catalog(table(list('ab')*6, **{col: vals})))
+        assert cat.add_groups().df['group'].nunique()==12
+
+@pytest.mark.parametrize('vals', [[7.3,7,8,8]*3, [1,2,3,3]*3, ['7.0','8.0','6.0']*4])
+def test_scores_are_no_films(vals):
+    cat,said = heard(lambda: Catalog(table(list('ab')*6, imdb=vals, tmdb=vals)))
+    assert cat.add_groups().df['group'].nunique()==12 and not said and {'imdb','tmdb'}<=set(cat.df)
+
+def test_a_column_that_surely_names_films_is_enough():
+    cat,said = heard(lambda: Catalog(table(list('ab')*6, film_id=range(1,13), movie=list('ab')*6, Film=list('uvwxyz')*2)))
+    assert {'film_id','movie','film'}<=set(cat.df) and not said and cat.add_groups().df['group'].nunique()==6
+    own = Catalog(cat.df.rename(columns=dict(film='FILM')))
+    assert 'FILM' in own.df # a table of ours passes as it is
+
+ways = dict(points=lambda n: (f'{n}', f'{n}.0'), prefix=lambda n: (f'tt{n:07d}', f'{n}'), zeros=lambda n: (f'tt{n:07d}', f'tt{n}'),
+    case=lambda n: (f'TT{n:07d}', f'tt{n:07d}'), blanks=lambda n: (f'tt{n:07d} ', f'tt{n:07d}'))
+titles = dict(case=lambda n: (f'The Ring {n}', f'the RING {n}'), blanks=lambda n: (f' The  Ring {n}', f'The Ring {n}'),
+    nfc=lambda n: (f'Am\u00e9lie {n}', f'Ame\u0301lie {n}'))
+
+@pytest.mark.parametrize('col,way', [('imdb_id', o) for o in ways.values()] + [('film', o) for o in titles.values()] + [('group', ways['points'])])
+def test_films_written_otherwise_are_one_film(col, way):
+    vals = [way(n)[i%2] for i,n in enumerate(number)]
+    assert films_across(col, vals)==(0, 20, '')
+    a,b = (Catalog(dict(file=[f'{c}.jpg'], label='x', **{k: [v]})) for c,k,v in zip('ab', (col, col.upper()), vals))
+    assert row_keys(a)[0] & row_keys(b)[0]
+
+def test_groups_count_from_zero():
+    torn,_,said = films_across('group', [i//2 for i in range(40)])
+    assert torn==0 and not said
+    for col in ('imdb_id','tmdb_id','movie_id'): assert 'which names no film' in films_across(col, [i//2 for i in range(40)])[2]
+    cat,said = heard(lambda: Catalog(table(list('ab')*6, group=[0]*10+[1,1])))
+    assert cat.add_groups().df['group'].nunique()==11 and 'names no film' in said # no film has nearly all rows
+    assert Catalog(table(list('abab'), group=[0,0.0,1,np.nan])).add_groups().df['group'].nunique()==3
+
+def test_names_of_files_are_no_titles():
+    cat = Catalog(table(list('ab'))).assign(group=['a/X.jpg','a/x.jpg'])
+    assert cat.add_groups().df['group'].nunique()==2
+
+def test_decades_of_two_centuries():
+    cat = Catalog(table(list('xxx'), year=[1925,2025,1984]))
+    both,said = heard(lambda: cat.with_target('decade'))
+    assert both.classes==['1920s','1980s','2020s'] and '1920s and 2020s would have the same name' in said
+    part,said = heard(lambda: both[[0,2]].with_target('decade'))
+    assert part.classes==['1920s','1980s'] and not said
+    assert heard(lambda: cat[[1,2]].with_target('decade').classes)==(['80s','20s'], '')

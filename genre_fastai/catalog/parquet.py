@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/catalog.parquet.html.md"""
 __all__ = ['CatalogStream', 'iter_catalog', 'catalog_batches']
 
 # %% ../../nbs/17_catalog.parquet.ipynb #d7a09e8f
-import itertools, warnings
+import itertools, re, warnings
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import pandas as pd
 from fastcore.basics import patch
 from ..core import *
 from ..engines import check_engine, ray_map
-from ..tables import columns as known_columns, film_columns, is_own, mark_columns
+from ..tables import clean_label, columns as known_columns, film_columns, is_own, mark_columns
 from .arrow import *
 from .core import *
 from .sources import check_seed, hash_order
@@ -139,8 +139,9 @@ def read(self:CatalogStream)->Catalog:
 def _names(cat, by):
     "What each row must not be parted from"
     res = pd.Series('', cat.df.index, dtype=object)
+    plain = lambda col: col.map({v: re.sub(r'^([0-9]+)\.0+$', r'\1', clean_label(v)) for v in col.unique()})
     for c in dict.fromkeys(['group', *by, 'sha256', 'id']):
-        if c in cat.df: res = res.where(res!='', cat.df[c].astype(object))
+        if c in cat.df: res = res.where(res!='', (plain(cat.df[c]) if c in by else cat.df[c]).astype(object))
     return res
 
 @patch

@@ -215,6 +215,7 @@ def journal_catalog(
     df = pd.DataFrame(cols, dtype=object).drop(columns='settings', errors='ignore') # what the downloader notes for itself
     if 'id' in df: df['list_id'] = df.pop('id')
     df = df.reindex(columns=journal_columns + [c for c in df if c not in journal_columns])
+    df = film_named(df, f'The journal in {folder}')
     return Catalog(df.assign(id=row_ids(['']*len(df), df['url'], as_texts(df['label']))), folder)
 
 # %% ../../nbs/11_catalog.sources.ipynb #f9472adb

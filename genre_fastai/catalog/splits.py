@@ -48,10 +48,9 @@ def _long_texts(texts, least=60, most=5):
 _linking = 'sha256','file','overview'
 
 def _films(df, by):
-    "The table, in whose columns `by` a word for unknown names no film; nor does the picture that films without a poster share"
+    "The table, in whose columns `by` films are as `film_key` has them; the picture that films without a poster share names none"
     if 'file' in df and (blank := is_blank(df['file'])).any(): df = df.assign(file=df['file'].mask(blank, df['id']))
-    names = lambda col: col.map({v: '' if is_unknown(v, film=True) else v for v in col.unique()})
-    df = df.assign(**{c: names(df[c]) for c in by if c in df})
+    df = df.assign(**{c: film_keys(df[c], c) for c in by if c in df})
     return df.assign(overview=_long_texts(df['overview'])) if 'overview' in df else df
 
 def _same(values):
@@ -75,7 +74,7 @@ def add_groups(self:Catalog,
     group = pd.Series('', df.index)
     for c in [*by, 'file', 'url']: # the first of these that names anything in a chain gives the group its name
         if c not in df: continue
-        names = df[c].where(df[c]!='').sort_values()
+        names = (cat.df if c in by else df)[c].where(df[c]!='').sort_values()
         group = group.where(group!='', names.groupby(chain[names.index]).transform('first').fillna(''))
     return cat.assign(group=group)
 
@@ -224,7 +223,7 @@ def check_shares(
 def _warn_one_film(cat):
     "Say where one film has so many rows that its column hardly names films"
     n = cat.ok.df['group'].value_counts()
-    if len(n)<2 or n.iloc[0]<10 or n.iloc[0]*4<n.sum(): return
+    if len(n)<2 or not is_lump(n.iloc[0], n.sum()): return
     warnings.warn(f'{n.iloc[0]} of {n.sum()} rows are one film ({n.index[0]!r}), and no split divides a film. Look at the columns that '
         f'name the film ({", ".join(c for c in film_columns if c in cat.df)}).')
 

@@ -333,7 +333,9 @@ def _endpoints(app, service, JSONResponse, Request, HTTPException, in_thread):
     async def health(): # answers while all threads are busy
         p = service.predictor
         return dict(status='ok', classes=list(p.vocab), modalities=list(p.modalities), multi=bool(p.config['multi']))
+    async def refuse(): return JSONResponse(dict(error='Ask by POST.'), 405, {'allow':'POST'}) # the page behind it would say 404
     app.add_api_route('/api/predict', predict, methods=['POST'], response_model=None)
+    app.add_api_route('/api/predict', refuse, methods='GET HEAD PUT PATCH DELETE OPTIONS'.split(), include_in_schema=False)
     app.add_api_route('/api/health', health, methods=['GET'], response_model=None)
 
 # %% ../../nbs/89_deploy.serve.ipynb #b351a908

@@ -62,7 +62,7 @@ def _columns(cat, column, form, embed):
     col = cat.df[column]
     if form=='text': return _embedded(col, embed), []
     if form=='labels': lists = read_labels(col)[0]
-    elif form=='decade': lists = [[decade(y)] if y[:2] in ('19','20') else [] for y in map(year_of, col)]
+    elif form=='decade': lists = [[o] if o else [] for o in decade_names([y if y[:2] in ('19','20') else '' for y in map(year_of, col)])]
     else: lists = [[o] if o else [] for o in col]
     names = class_order(v for o in lists for v in o)
     return _hot(lists, names), names

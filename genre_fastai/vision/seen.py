@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 from ..core import GenreError, short_hash
 from ..catalog.core import Catalog
-from ..tables import film_columns
+from ..tables import film_column, film_columns, film_keys
 from .tensors import TensorFile
 
 # %% ../../nbs/46_vision.seen.ipynb #75bd7d21
@@ -23,8 +23,9 @@ def row_keys(
     res = [set() for _ in range(len(cat))]
     for c in ('id', *film_columns, 'sha256'):
         if c not in cat.df: continue
-        for keys,v in zip(res, cat.df[c]):
-            if v: keys.add(short_hash(f'{c}\n{v}'))
+        name,col = film_column(c) or c, cat.df[c]
+        for keys,v,k in zip(res, col, film_keys(col, c) if c in film_columns else col):
+            if k: keys |= {short_hash(o) for o in {f'{c}\n{v}', f'{name}\n{k}'}} # lists of before know films as they are written
     return res
 
 # %% ../../nbs/46_vision.seen.ipynb #7edf7cf3
@@ -41,7 +42,7 @@ def without_rows(
 )->Catalog: # Those that none of the keys names
     "The rows that may be seen; where one row of a `group` is named, the whole group stays out"
     named = np.array([bool(o & keys) for o in row_keys(cat)], bool)
-    if 'group' in cat.df: named |= cat.df['group'].isin(set(cat.df['group'][named])-{''}).to_numpy()
+    if 'group' in cat.df: named |= (group := film_keys(cat.df['group'], 'group')).isin(set(group[named])-{''}).to_numpy()
     return cat[~named]
 
 # %% ../../nbs/46_vision.seen.ipynb #b9eea68a
