@@ -1,5 +1,5 @@
 "The journal under kills, two writers and damage, and replay by properties"
-import json, os, random, signal, subprocess, sys, time
+import json, os, random, re, signal, subprocess, sys, time, warnings
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from genre_fastai.clean.decisions import *
@@ -260,3 +260,57 @@ def test_a_person_marks_while_rules_decide(tmp_path):
     CleaningSession(sess.cat, tmp_path/'j.jsonl').keep('row1')
     assert sess.decide([dict(id=f'row{i}', action='delete', who='rule drop') for i in (1,2)], rest=True)[0]['id']=='row2'
     assert sess.state('row1')['action']=='keep'
+
+def seen(path, n=12):
+    "A catalog that knows its pictures"
+    return Catalog(dict(id=[f'row{i}' for i in range(n)], file=[f'{i}.jpg' for i in range(n)], label=['horror','romance']*(n//2), split='train',
+        sha256=[f'{i:064x}' for i in range(n)]), path)
+
+def test_other_pictures_under_the_same_names(tmp_path):
+    "Ids, labels and splits are the same, so only the pictures' sha256 tell; a copy is one of two pictures"
+    cat,j = seen(tmp_path), tmp_path/'j.jsonl'
+    sess = CleaningSession(cat, j)
+    for i in range(3): sess.delete(f'row{i}')
+    sess.copy_of('row4', 'row5')
+    lines = j.read_text()
+    new = cat.assign(sha256=[f'{i+90 if i in (0,1,5) else i:064x}' for i in range(12)])
+    assert new.hash==cat.hash
+    for f in (replay, lambda *a: CleaningSession(*a).apply(), lambda *a: replay(*a, force=True)):
+        with pytest.warns(UserWarning, match=r'3 decisions were left out, the first because: 0.jpg \(id row0\) is another picture'): out = f(new, j)
+        assert out.df['status'].tolist()==['ok','ok','dropped']+['ok']*9
+    assert j.read_text()==lines and replay(cat, j).df['status'].tolist().count('dropped')==4
+    for bare in (cat.new(cat.df.drop(columns='sha256')), cat.assign(sha256='')): assert len(replay(bare, j).ok)==8 # nobody can tell
+    j.write_text(re.sub(r'"(other_)?sha256": "\w+",? ?', '', lines).replace(', }', '}')) # a journal of before
+    assert 'sha256' not in j.read_text() and len(replay(new, j).ok)==8
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 11), st.sampled_from(['delete','relabel','keep','undo','redo'])), max_size=20))
+def test_a_catalog_that_comes_and_goes(tmp_path_factory, steps):
+    "Sessions of a sorted, a smaller and a larger catalog write into one journal; each reads all of it, and what fits holds"
+    path = tmp_path_factory.mktemp('j')
+    whole = seen(path)
+    cats = whole, whole[np.r_[11:5:-1,0:5]], whole[:9]
+    for c in cats: CleaningSession(c, path/'j.jsonl').keep('row0')
+    for which,i,action in steps:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            sess = CleaningSession(cats[which], path/'j.jsonl')
+            if action in ('undo','redo'): getattr(sess, action)()
+            elif f'row{i}' in sess.at: sess.decide([dict(id=f'row{i}', action=action, **(dict(after='horror') if action=='relabel' else {}))])
+            states = [CleaningSession(c, path/'j.jsonl').decided for c in cats]
+            for c,s in zip(cats, states):
+                assert s=={k:d for k,d in states[0].items() if k in set(c.df['id'])}
+                assert sorted(replay(c, path/'j.jsonl').where(status='dropped').df['id'])==sorted(k for k,d in s.items() if d['action']=='delete')
+
+def test_rows_come_and_go_and_another_catalog_is_refused(tmp_path):
+    cat,j = seen(tmp_path), tmp_path/'j.jsonl'
+    sess = CleaningSession(cat, j)
+    for i in range(5): sess.delete(f'row{i}')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert len(replay(cat[::-1], j).ok)==7 # sorted otherwise
+    with pytest.warns(UserWarning, match="2 decisions were left out, the first because: There is no row 'row0'"): less = CleaningSession(cat[2:], j)
+    with pytest.raises(GenreError, match='belongs to another catalog.*3 of 5 decisions do not fit'): CleaningSession(cat[3:], j)
+    less.keep('row7')
+    with warnings.catch_warnings(record=True): assert CleaningSession(cat[2:], j).undo()['id']=='row7'
+    assert len(replay(cat, j).ok)==7 and sum('also' in json.loads(o) for o in j.read_text().splitlines())==1

@@ -1,10 +1,11 @@
 "Features: computed once a picture, in whatever catalog; stopped, damaged and foreign files; several bodies, views and precisions"
+import warnings
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 from safetensors.torch import save_file
 from genre_fastai.catalog.core import Catalog
-from genre_fastai.core import GenreError
+from genre_fastai.core import GenreError, sha256_file
 from genre_fastai.features import extract
 from genre_fastai.features.extract import Features, extract_features, join_features, load_features
 from genre_fastai.features.store import FeatureFile, clear_features, features_folder, weights_digest
@@ -274,3 +275,25 @@ def test_a_network_without_a_classifier_needs_all_its_tensors(tmp_path):
     last = list(state)[-1]
     del state[last]
     with pytest.raises(GenreError, match=f'1 of {len(state)+1} tensors are missing'): W._load_state(net, state, 'f')
+
+def test_pictures_that_the_catalog_does_not_know_are_said(cat, file):
+    known = cat.assign(sha256=[sha256_file(o) for o in cat.files])
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        features(known, file)
+    known.files[3].write_bytes(known.files[4].read_bytes())
+    with pytest.warns(UserWarning, match=f'1 of 10 pictures are others than the catalog knows.*{known.df["file"][3]}'): features(known, file)
+
+@pytest.mark.parametrize('kind', ['RGBA','I;16','turned','LA','1'])
+def test_a_picture_in_memory_is_seen_as_its_file(file, tmp_path, kind):
+    from PIL import Image
+    from genre_fastai.features.neighbors import features_like
+    im = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90,60,3), np.uint8))
+    if kind=='RGBA': im.putalpha(Image.linear_gradient('L').resize(im.size))
+    elif kind=='I;16': im = Image.fromarray(np.asarray(im.convert('L')).astype(np.uint16)*257)
+    elif kind!='turned': im = im.convert(kind)
+    (exif := Image.Exif())[0x0112] = 6 if kind=='turned' else 1
+    im.save(p := tmp_path/'p.png', exif=exif)
+    made = dict(arch='PosterCNN', weights=file, pool='avgmax', size=size)
+    made = extract_features(Catalog(dict(file=['p.png']), tmp_path), **made, progress=False).settings
+    assert np.allclose(features_like(p, made, file), features_like(Image.open(p), made, file), atol=1e-5)

@@ -1,6 +1,7 @@
 "Labels from nothing: simulated people who click, batches of a model, two sessions, and what a stranger's journal may say"
 import json, os
 import numpy as np, pytest
+from PIL import Image
 from genre_fastai.catalog.core import Catalog, read_catalog
 from genre_fastai.clean.decisions import CleaningSession, replay
 from genre_fastai.clean.evaluate import effort, simulate_cleaning, simulated_catalog, true_label_errors
@@ -224,3 +225,21 @@ def test_labels_go_over_nothing_else(tmp_path):
     assert label_posters(own, one.session.classes, tmp_path/'new.csv', feats=feats).counts['person']==1
     assert label_posters(own, one.session.classes, again.save(), feats=feats).counts['person']==1
     assert own.read_bytes()==there[own]
+
+def test_posters_come_and_go(tmp_path):
+    "The next day a poster is new, one is gone, one is broken, and one is another picture: the other marks hold"
+    rng,d = np.random.default_rng(0), tmp_path/'p'
+    d.mkdir()
+    draw = lambda i: Image.fromarray(rng.integers(0, 255, (40,30,3), np.uint8)).save(d/f'{i}.png')
+    for i in range(9): draw(i)
+    feats = lambda: Features(ids := unlabelled_catalog(d, ['a','b']).df['id'], rng.normal(size=(len(ids),4)))
+    first = label_posters(d, ['a','b'], tmp_path/'l.csv', feats=feats())
+    file = dict(zip(first.session.cat.df['file'], first.session.cat.df['id']))
+    for i in range(8): first.mark(file[f'{i}.png'], 'ab'[i%2])
+    draw(9), draw(1)
+    (d/'0.png').unlink()
+    have = (whole := feats()).of(unlabelled_catalog(d, ['a','b'])[[f!='2.png' for f in unlabelled_catalog(d, ['a','b']).df['file']]])
+    with pytest.warns(UserWarning, match='3 decisions were left out'): second = label_posters(d, ['a','b'], tmp_path/'l.csv', feats=have)
+    assert second.counts['person']==5 and len(second.session.cat)==9 and len(whole)==9
+    second.mark(file['1.png'], 'a')
+    assert second.counts['person']==6 and second.undo()['id']==file['1.png']

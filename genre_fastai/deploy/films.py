@@ -173,6 +173,12 @@ def prediction_columns(
     return [name(v) if v in taken else v for v in vocab]
 
 # %% ../../nbs/84_deploy.films.ipynb #6c724b7d
+def _check_kind(model, cat):
+    "One label is scored in another way than several: a `GenreError` where a catalog is of the other kind"
+    if cat.label_column not in cat.df or cat.multi==model.config['multi']: return
+    raise GenreError(f'The model gives {"several labels" if model.config["multi"] else "one label"} a film, but the catalog has the column '
+        f'`{cat.label_column}`. Give a catalog of the same kind.')
+
 @patch
 def predictions(self:SavedModel,
     cat, # A catalog: rows to predict
@@ -182,6 +188,7 @@ def predictions(self:SavedModel,
     "What the model says of the rows of a catalog"
     from genre_fastai.catalog.core import need_catalog # takes a while, as does the next
     if not len(need_catalog(cat)): raise GenreError('The catalog has no usable rows for this split. Check `split` and `status`.')
+    _check_kind(self, cat)
     from genre_fastai.predictions import Predictions
     return Predictions(cat, self.rows_probs(cat, tta), self.vocab, asked_thresh(self, thresh))
 

@@ -239,6 +239,14 @@ class _NoneRead(GenreError):
         super().__init__(msg)
         self.reasons = reasons
 
+def _tell_changed(cat, digests):
+    "Say where pictures are others than the catalog knows"
+    if 'sha256' not in cat.df: return
+    now = [bytes(o).hex() if o.any() else '' for o in digests]
+    if odd := [f for f,was,sha in zip(cat.df['file'], cat.df['sha256'], now) if was and sha and was!=sha]:
+        warnings.warn(f'{len(odd)} of {len(cat)} pictures are others than the catalog knows by their `sha256`, the first is {odd[0]}. What '
+            'it says of them may be wrong: build it again, or take them as they are by `cat.verify()`.', stacklevel=3)
+
 # %% ../../nbs/50_features.extract.ipynb #ac48217f
 class _Kept:
     "Collect rows for a `FeatureFile`, and write them in portions"
@@ -420,6 +428,7 @@ def extract_features(
     if check_engine(engine):
         return _far_features(cat, strict, bs=bs, bodies=specs, cache_pixels=cache_pixels, cache_features=cache_features)
     posters = _Posters(cat, bs, cache_pixels, cache_features, progress)
+    _tell_changed(cat, posters.digests) # computed in any case
     got = [posters.body(**o) for o in specs]
     bad = sorted(posters.reasons)
     failed = pd.DataFrame([(cat.df['id'].iloc[i], cat.df['file'].iloc[i], posters.reasons[i]) for i in bad], columns=list(_failed))

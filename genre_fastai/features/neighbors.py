@@ -16,6 +16,7 @@ from PIL import Image
 from fastcore.basics import patch
 from ..core import *
 from ..images import *
+from ..measure import MeasureStore
 from ..figure import *
 from ..catalog.core import *
 from ..catalog.splits import *
@@ -151,7 +152,7 @@ def features_like(
     specs = _specs(settings, weights) if bodies is None else [dict(arch=o) for o in bodies]
     if isinstance(poster, Image.Image):
         with tempfile.TemporaryDirectory() as d:
-            poster.convert('RGB').save(file := Path(d)/'poster.png')
+            upright_rgb(poster).save(file := Path(d)/'poster.png') # as a file of it is seen
             return features_like(file, settings, weights, bodies)
     file = Path(poster).resolve()
     feats = extract_features(Catalog(dict(file=[file.name]), file.parent), **(dict(bodies=specs) if specs[1:] else specs[0]))
@@ -163,12 +164,15 @@ def features_like(
 def row_of(self:PosterIndex,
     poster, # An id, a picture file, or anything else
 )->int: # None for a poster that is not in the index
-    "Which row a poster is"
+    "Which row a poster is: the one of this name, if the picture is still the one that the catalog knows, or of these bytes"
     if isinstance(poster, str) and poster in self.at: return self.at[poster]
     if self.cat is None or not isinstance(poster, (str,Path)): return None
     file,root = Path(poster).resolve(),self.cat.path.resolve()
     same = self.cat.df['file']==(file.relative_to(root).as_posix() if file.is_relative_to(root) else '')
-    if not same.any() and 'sha256' in self.cat.df and file.is_file(): same = self.cat.df['sha256']==sha256_file(file)
+    if 'sha256' in self.cat.df and file.is_file():
+        known,now = self.cat.df['sha256'],sha256_file(file)
+        same &= known.isin([now,''])
+        if not same.any(): same = known==now
     return int(same.to_numpy().argmax()) if same.any() else None
 
 @patch(as_prop=True)
@@ -208,7 +212,7 @@ def _show_picture(ax, picture, text):
     "A picture with a text above it, or why there is none"
     ax.axis('off')
     ax.set_title('\n'.join(plot_text(o, 24) for o in text.split('\n')), fontsize=8, **text_style())
-    try: ax.imshow(picture.convert('RGB') if isinstance(picture, Image.Image) else thumbnail(picture, 384))
+    try: ax.imshow(upright_rgb(picture) if isinstance(picture, Image.Image) else thumbnail(picture, 384))
     except (BadImage, GenreError) as e: grey_tile(ax, e)
 
 def _said(r): return '\n'.join([*(r[c].replace('|', ', ') for c in _shown if r.get(c)), f'distance {r["distance"]:.3f}'])
@@ -336,6 +340,7 @@ def _stamp(p):
     except OSError: return ''
     return f'{st.st_size} {st.st_mtime_ns}'
 
+
 def _names(o):
     "All texts and paths in some settings"
     if isinstance(o, (str,Path)): return [o]
@@ -343,10 +348,8 @@ def _names(o):
 
 def _key_of(cat, settings):
     "What an index of these rows depends on: ids, names and bytes of the pictures, and how features are made"
-    seen = cat.df['sha256'] if 'sha256' in cat.df else pd.Series('', cat.df.index)
-    seen = [s or _stamp(p) for s,p in zip(seen, cat.files)]
     how = [*sorted(settings.items(), key=str), *(_stamp(o) for o in _names(settings))] # weights may be a file
-    return short_hash(csv_text(cat.df[['id','file']].assign(seen=seen)) + repr(how))
+    return short_hash(csv_text(cat.df[['id','file']].assign(seen=cat.df.get('sha256', ''))) + repr(how))
 
 # %% ../../nbs/53_features.neighbors.ipynb #7eeb8120
 def _weights_of(settings):
@@ -356,6 +359,11 @@ def _weights_of(settings):
     pair = lambda o: o if isinstance(o, dict) else dict(zip(('arch','weights'), o)) if isinstance(o, (list,tuple)) else {}
     return [pair(o).get('weights', one) for o in settings['bodies']]
 
+def _as_on_disk(cat):
+    "The catalog with the SHA-256 that its pictures have now; of those that are not there what was noted"
+    noted = cat.df['sha256'] if 'sha256' in cat.df else ['']*len(cat)
+    return cat.assign(sha256=[bytes(o).hex() if o.any() else s for o,s in zip(MeasureStore().digests(cat.files), noted)])
+
 def catalog_index(
     cat:Catalog, # Its rows with status `ok`
     path, # File of the index, .safetensors
@@ -363,7 +371,7 @@ def catalog_index(
     **settings # For `extract_features`, such as `arch`; for other bodies side by side `bodies`, each a dict
 )->PosterIndex:
     "The index of a catalog in a file, made where it is not there or is of other rows, pictures or settings"
-    cat,path = need_catalog(cat).ok,Path(path)
+    cat,path = _as_on_disk(need_catalog(cat).ok),Path(path)
     key = _key_of(cat, settings)
     if os.path.lexists(path):
         try: parts,old = _read_index(path) # a file that is no index is not written over
