@@ -135,7 +135,7 @@ def check_classes(
     return list(classes)
 
 class DecisionJournal:
-    "The decisions of a journal: those that hold, in `done`, those that were undone last, in `undone`, and those that do not fit, in `left_out`"
+    "The decisions of a journal: in `done` those that hold, in `undone` those that were undone last, in `left_out` those that do not fit"
     def __init__(self,
         path, # File of one JSON object a line; it need not be there yet
         cat:Catalog, # The raw catalog that it belongs to

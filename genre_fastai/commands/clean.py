@@ -26,7 +26,7 @@ def _earlier(cat, log):
     return old,mine
 
 def _begin_anew(cat, log):
-    "Take back what rules decided in an earlier run; what persons decided stays. A journal of rules alone about another catalog is put aside"
+    "Take back what rules decided in an earlier run; what persons decided stays. What rules alone said of another catalog is put aside"
     from genre_fastai.clean.decisions import CleaningSession
     old,mine = _earlier(cat, log)
     if old.of_another and not mine: return print(f'The journal of another catalog was put aside as {old.put_aside()}.')

@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from PIL import Image
 from ..core import *
-from ..images import thumbnail
+from ..images import thumbnail, upright_rgb
 from ..figure import *
 from ..text.data import join_texts
 from .words import *
@@ -32,7 +32,7 @@ def covered(
     window=2, # Cells that a window is high and wide
 )->list: # Pictures
     "The picture with its mean colour under each window"
-    x = np.asarray(im.convert('RGB'))
+    x = np.asarray(upright_rgb(im))
     ys,xs = (np.linspace(0, n, k+1).round().astype(int) for n,k in zip(x.shape, grid))
     res,mean = [], x.mean((0,1)).round().astype(np.uint8)
     for i,j in patch_windows(grid, window):
@@ -63,6 +63,7 @@ def patch_occlusion(
     "Which parts of a picture spoke for a class: it is asked about again with each of them covered"
     vocab,at = list(vocab), patch_windows(grid, window)
     if not 0<len(at)<=400: raise GenreError(f'A grid of {grid} with windows of {window} has {len(at)} windows. Take 1 to 400.')
+    im = upright_rgb(im) # as it is seen where it is covered
     probs = np.asarray(f([im, *covered(im, grid, window)]), float)
     z = log_odds(probs)
     total,count = np.zeros((len(vocab),*grid)), np.zeros(grid)
@@ -115,7 +116,7 @@ def plot(self:PatchParts)->Plot: # Its `df` is the table of all cells of the sho
     "The poster, and beside it the map of each shown class"
     w,h = self.im.size
     fig,axs = panels(1+len(self.cls), 6, 2, 2*h/w+.7)
-    axs[0].imshow(np.asarray(self.im.convert('RGB')))
+    axs[0].imshow(np.asarray(upright_rgb(self.im)))
     axs[0].axis('off')
     for ax,c in zip(axs[1:], self.cls): self.draw(ax, c)
     df = pd.concat([self.table(c).assign(**{'class':c}) for c in self.cls], ignore_index=True)
