@@ -19,7 +19,7 @@ demo: env
 
 # the notebooks beside the tests, one thread each: more of them than cores wait for each other; some tests that start servers come
 # after the notebooks, which are done first
-AFTER := $(patsubst %,tests/test_%.py,serve uploader ray distributed)
+AFTER := $(patsubst %,tests/test_%.py,serve uploader ray)
 test: env
 	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -k -j2 test-after test-python
 # what the pages cache goes into a temporary folder, as tests/conftest.py has it; weights are not fetched again
