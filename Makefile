@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
+SHELL := bash
 .PHONY: demo test test-notebooks test-python test-after fuzz env export readme docs clean
 
 env: $(VENV)/.installed
@@ -20,17 +21,22 @@ demo: env
 # the notebooks beside the tests, one thread each: more of them than cores wait for each other; some tests that start servers come
 # after the notebooks, which are done first
 AFTER := $(patsubst %,tests/test_%.py,serve uploader ray)
+# both print at the same time: of what failed, the last lines come once more at the end
 test: env
-	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -k -j2 test-after test-python
-# what the pages cache goes into a temporary folder, as tests/conftest.py has it; weights are not fetched again
+	@logs=$$(mktemp -d); trap 'rm -rf "$$logs"' EXIT; trap 'exit 130' INT TERM; \
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -k -j2 LOGS="$$logs" test-after test-python && exit; \
+	for f in "$$logs"/*.failed; do printf '\n== %s failed; its last lines ==\n' "$$(basename "$$f" .failed)"; tail -n 30 "$$f"; done; exit 1
+# $(call part,NAME,COMMAND)
+part = set -o pipefail; { $(2); } $(if $(LOGS),2>&1 | tee "$(LOGS)/$(1)" || { mv "$(LOGS)/$(1)" "$(LOGS)/$(1).failed"; exit 1; })
+# what the pages write goes into a temporary folder, as tests/conftest.py has it; weights are not fetched again
 test-notebooks: env
 	@own="$${XDG_CACHE_HOME:-$$HOME/.cache}"; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; trap 'exit 130' INT TERM; \
-	TORCH_HOME="$${TORCH_HOME:-$$own/torch}" HF_HOME="$${HF_HOME:-$$own/huggingface}" XDG_CACHE_HOME="$$tmp" \
-	  $(BIN)/nbdev_test nbs --n-workers 1 --do-print
+	TORCH_HOME="$${TORCH_HOME:-$$own/torch}" HF_HOME="$${HF_HOME:-$$own/huggingface}" XDG_CACHE_HOME="$$tmp" TMPDIR="$$tmp"; \
+	export TORCH_HOME HF_HOME XDG_CACHE_HOME TMPDIR; $(call part,notebooks,$(BIN)/nbdev_test nbs --n-workers 1 --do-print)
 test-python: env
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(AFTER))
+	@$(call part,tests,$(BIN)/python -m pytest -q $(addprefix --ignore=,$(AFTER)))
 test-after: env
-	@$(MAKE) --no-print-directory test-notebooks; nbs=$$?; $(BIN)/python -m pytest -q $(AFTER) && exit $$nbs
+	@$(MAKE) --no-print-directory test-notebooks; nbs=$$?; ( $(call part,servers,$(BIN)/python -m pytest -q $(AFTER)) ) && exit $$nbs
 
 # hostile images, tables, pages, journals and model folders, some minutes of each; what fails is kept as a test
 SECONDS_EACH ?= 600

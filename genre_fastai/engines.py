@@ -132,4 +132,5 @@ def ray_map(
             todo.popleft() # only now: who is interrupted while this one goes on cancels it too
             yield res
     finally:
-        for o in todo: ray.cancel(o)
+        if todo: # only what goes on after a second: Ray aborts this process where a task that is just ending is cancelled
+            for o in ray.wait(list(todo), num_returns=len(todo), timeout=1, fetch_local=False)[1]: ray.cancel(o)

@@ -91,6 +91,15 @@ def test_rows_keep_their_order_and_errors_come_out_as_they_are(nodes):
     with pytest.raises(GenreError, match='cannot import'): map_rows(lacks, [3], engine='ray')
     with pytest.raises(GenreError, match='ended 1 times'): list(ray_map(lambda o: os.kill(os.getpid(), signal.SIGKILL), [0], retries=0))
 
+def test_what_goes_on_is_called_off_when_a_portion_fails(nodes):
+    def bad(o):
+        for _ in range(600 if o>9 else 0): time.sleep(.1)
+        raise GenreError(f'row {o}')
+    for parts in [[3]]*20+[[1,2,3,4,5,6]]*20: # Ray ends this process where a task is cancelled that has just ended
+        with pytest.raises(GenreError, match=f'row {parts[0]}'): list(ray_map(bad, parts))
+    with pytest.raises(GenreError, match='row 1'): list(ray_map(bad, [1]+[10]*6))
+    assert [i for i,_ in ray_map(where, range(2))]==[0,1], 'the two workers are free again'
+
 def test_guards_hold_on_workers(nodes, tmp_path):
     from genre_fastai.collect.download import download_posters
     got = download_posters([f'{Site().url}/1.jpg', 'http://[::1]/2.jpg'], tmp_path, engine='ray', progress=False)
