@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/engines.html.md"""
 __all__ = ['engine_names', 'check_engine', 'check_cluster', 'connect_ray', 'n_slots', 'ray_map']
 
 # %% ../nbs/05_engines.ipynb #79e23f5d
-import collections, contextlib, importlib.util, itertools, os, socket
+import collections, contextlib, importlib.util, itertools, os, signal, socket
 from .core import GenreError, check_whole
 
 # %% ../nbs/05_engines.ipynb #eb59e9e3
@@ -81,6 +81,8 @@ _held = {} # in a worker: the function of the last call
 def _call(box, part):
     "In a worker: the function is fetched and unpacked once, whatever it carries with it"
     import ray
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: # of a cluster that was started in the background: Ray calls off by this signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if (k := box[0].hex()) not in _held:
         _held.clear()
         _held[k] = ray.get(box[0])
