@@ -7,7 +7,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/metrics.html.md"""
 # %% auto #0
 __all__ = ['wilson_interval', 'effective_rows', 'mean_interval', 'single_scores', 'confusion_matrix', 'most_confused',
            'mixed_labels', 'multilabel_confusion_matrix', 'classification_report', 'calibration_curve',
-           'expected_calibration_error', 'ranking_scores', 'row_losses', 'check_probs']
+           'expected_calibration_error', 'ranking_scores', 'row_losses', 'log_odds', 'check_probs']
 
 # %% ../nbs/02_metrics.ipynb #35d9185a
 import numpy as np, pandas as pd
@@ -173,6 +173,15 @@ def row_losses(
     p,Y = np.asarray(probs, np.float32), np.asarray(Y, bool)
     log = lambda o: np.log(np.clip(o, 1e-7, 1))
     return -(np.where(Y, log(p), log(1-p)).mean(1) if multi else np.where(Y, log(p), 0).sum(1))
+
+# %% ../nbs/02_metrics.ipynb #07606132
+def log_odds(
+    p, # Probabilities
+    eps=1e-6, # None counts as less than this, or more than 1 less this; 0 where none is 0 or 1
+)->np.ndarray: # Of the same shape, float64
+    "`log(p/(1-p))`, finite also for 0 and 1"
+    p = np.clip(np.asarray(p, float), eps, 1-eps)
+    return np.log(p/(1-p))
 
 # %% ../nbs/02_metrics.ipynb #531ab259
 def check_probs(

@@ -15,6 +15,7 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from fastcore.foundation import L
 from scipy import stats
+from scipy.special import expit
 from .core import *
 from .metrics import *
 from .multilabel import *
@@ -303,10 +304,10 @@ def average_predictions(
     preds = list(preds.values() if isinstance(preds, dict) else preds) if hasattr(preds, '__iter__') else [preds]
     if not preds: raise GenreError('There are no predictions to average. Give a list of the `Predictions` of two models or more.')
     first = need_predictions(preds[0])
-    probs = [np.clip(same_rows(first, o).probs.astype(float), 1e-6, 1-1e-6) for o in preds]
-    if first.cat.multi: p = 1/(1+np.exp(-np.mean([np.log(o/(1-o)) for o in probs], 0)))
+    probs = [same_rows(first, o).probs for o in preds]
+    if first.cat.multi: p = expit(np.mean([log_odds(o) for o in probs], 0))
     else:
-        p = np.exp(np.mean(np.log(probs), 0))
+        p = np.exp(np.mean([np.log(np.clip(o.astype(float), 1e-6, 1-1e-6)) for o in probs], 0))
         p /= p.sum(1, keepdims=True)
     return Predictions(first.cat, p.astype(np.float32), first.vocab, first.thresh)
 

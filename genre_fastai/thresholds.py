@@ -9,7 +9,9 @@ __all__ = ['threshold_scores', 'fit_thresholds', 'threshold_curves']
 
 # %% ../nbs/18_thresholds.ipynb #ab1067de
 import numpy as np, pandas as pd
+from scipy.special import expit
 from .core import *
+from .metrics import log_odds
 from .multilabel import *
 from .catalog.core import *
 from .predictions import *
@@ -49,23 +51,19 @@ def _best(y, p, by):
     return p[last[i]:last[i]+2].mean() # between this probability and the next, or the lowest of all
 
 # %% ../nbs/18_thresholds.ipynb #9264ce69
-def _logit(t): return np.log(t/(1-t))
-def _expit(z): return 1/(1+np.exp(-z))
-
 def _curve(Y, probs, by):
     "A threshold for each label, from its frequency and one number that is fitted on all labels"
     n,pos = float(len(Y)), Y.sum(0).astype(float)
-    root = _logit((pos+.5)/(n+1))/2
+    root = log_odds((pos+.5)/(n+1), 0)/2
     def score(z):
-        pred = over_thresh(probs, _expit(root+z))
+        pred = over_thresh(probs, expit(root+z))
         return threshold_scores[by]((pred & Y).sum(0).astype(float), pred.sum(0).astype(float), pos, n)[pos>0].mean()
-    return _expit(root + max(np.linspace(-4, 4, 161), key=score))
+    return expit(root + max(np.linspace(-4, 4, 161), key=score))
 
 # %% ../nbs/18_thresholds.ipynb #c538add4
 def _drawn(own, common, share):
     "Between `common` and `own`, by the share of `own`, as log-odds"
-    own,common = (_logit(np.clip(o, 1e-6, 1-1e-6)) for o in (own, common))
-    return _expit(share*own + (1-share)*common)
+    return expit(share*log_odds(own) + (1-share)*log_odds(common))
 
 def _check_fit(kind, by, prior):
     "A `GenreError` for arguments that mean nothing"

@@ -12,7 +12,9 @@ import threading, warnings
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from fastcore.basics import patch
+from scipy.special import expit
 from ..core import *
+from ..metrics import log_odds
 from ..catalog.core import *
 from ..catalog.splits import *
 from ..features.extract import *
@@ -69,8 +71,6 @@ def _ridge_probs(Z, Y, parts, learn, alpha):
     return np.stack([_platt(s, y, learn) for s,y in zip(score.T, Y.T)], 1) if learn.any() else np.full(Y.shape, .5)
 
 # %% ../../nbs/83_clean.live.ipynb #bdf518db
-def _logit(p): return np.log(p/(1-p))
-
 def doubt_scores(
     probs, # Out-of-fold probabilities, (rows, classes)
     Y, # Labels as 0 and 1, (rows, classes); a row of zeros has no label
@@ -78,10 +78,10 @@ def doubt_scores(
 )->np.ndarray: # (rows,), or (rows, classes) for several labels; above 0 where a label is probably wrong, -inf for a row without one
     "How doubtful labels are, as log-odds"
     p,Y = np.clip(np.asarray(probs, float), 1e-4, 1-1e-4), np.asarray(Y, bool)
-    if not multi: return np.where(Y.any(1), -_logit(np.where(Y, p, 0).sum(1).clip(1e-4)), -np.inf)
+    if not multi: return np.where(Y.any(1), -log_odds(np.where(Y, p, 0).sum(1), 1e-4), -np.inf)
     usual = lambda m: np.where(m.any(0), np.where(m, p, 0).sum(0)/np.maximum(m.sum(0), 1), .5).clip(1e-3, 1-1e-3)
     has,lacks = usual(Y), usual(~Y)
-    return np.where(Y, _logit(lacks)-_logit(p), _logit(p)-_logit(has))
+    return np.where(Y, log_odds(lacks)-log_odds(p), log_odds(p)-log_odds(has))
 
 # %% ../../nbs/83_clean.live.ipynb #60c11d79
 def _in_turn(gain, group):
@@ -200,12 +200,12 @@ def _suggest(probs, Y, multi, vocab):
     if not multi:
         two = np.sort(probs, 1)[:,-2:]
         j,doubt = probs.argmax(1), doubt_scores(probs, Y)
-        gain = np.where(Y.any(1), 1/(1+np.exp(-np.where(Y.any(1), doubt, 0))), 1-(two[:,1]-two[:,0]))
+        gain = np.where(Y.any(1), expit(np.where(Y.any(1), doubt, 0)), 1-(two[:,1]-two[:,0]))
         return [vocab[o] for o in j], probs[rows,j], gain
     d = doubt_scores(probs, Y, True)
     new,j = Y ^ (d>0), d.argmax(1)
     p = np.where(new[rows,j], probs[rows,j], 1-probs[rows,j])
-    return ['|'.join(v for v,o in zip(vocab, row) if o) for row in new], p, 1/(1+np.exp(-d[rows,j]))
+    return ['|'.join(v for v,o in zip(vocab, row) if o) for row in new], p, expit(d[rows,j])
 
 @patch
 def _learn(self:LiveIssues, now):

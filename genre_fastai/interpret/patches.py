@@ -14,6 +14,7 @@ from fastcore.basics import patch
 from PIL import Image
 from ..core import *
 from ..images import thumbnail, upright_rgb
+from ..metrics import log_odds
 from ..figure import *
 from ..text.data import join_texts
 from .words import *

@@ -16,6 +16,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, softmax
 from ..core import *
 from ..images import one_colour
+from ..metrics import log_odds
 from ..measure import MeasureStore
 from ..catalog.core import *
 from ..catalog.splits import *
@@ -113,8 +114,7 @@ def _as_logits(F, multi): return np.clip(F if multi else log_softmax(F, 1), -_fa
 
 def _probs_logits(probs, multi):
     "Probabilities as logits"
-    p = np.clip(np.asarray(probs, float), 1e-6, 1-1e-6)
-    return np.log(p/(1-p)) if multi else np.log(p)
+    return log_odds(probs) if multi else np.log(np.clip(np.asarray(probs, float), 1e-6, 1-1e-6))
 
 # %% ../../nbs/55_multimodal.fusion.ipynb #66b4c2d6
 def _plain_layer(probe):
@@ -263,8 +263,7 @@ def _dev_rows(cat):
 def _prior_logits(Y, multi):
     "The logits of the frequencies of some rows; none is 0"
     n,k = len(Y), Y.shape[1]
-    p = (Y.sum(0)+.5)/(n+1) if multi else (Y.sum(0)+.5)/(n+k/2)
-    return np.log(p/(1-p)) if multi else np.log(p)
+    return log_odds((Y.sum(0)+.5)/(n+1), 0) if multi else np.log((Y.sum(0)+.5)/(n+k/2))
 
 def _subsets(modalities): return [o for n in range(len(modalities), 0, -1) for o in itertools.combinations(modalities, n)]
 
