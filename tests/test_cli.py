@@ -59,6 +59,22 @@ def made(truth, tmp_path_factory):
 
 # ---- chains
 
+def test_rows_that_a_model_was_trained_on_are_known_after_cleaning(made, truth, tmp_path):
+    cat = read_catalog(made/'catalog.csv', truth.path)
+    n,gone = len(cat.ok.where(split='train')), cat.ok.where(split='train').df['id'][:2].tolist()
+    cat[(~cat.df['id'].isin(gone)).to_numpy()].save(tmp_path/'cleaned.csv')
+    works(f'train {tmp_path}/cleaned.csv --out {tmp_path}/model --recipe probe {lite} --path {truth.path}')
+    for o in tmp_path.glob('model/catalog.*'): o.unlink() # as of a model that was given away
+    anew = cat.new(cat.df.drop(columns='split').assign(id=[f'row {i}' for i in range(len(cat))])) # put together and divided anew
+    anew.split(seed=5).save(tmp_path/'anew.csv')
+    test = read_catalog(tmp_path/'anew.csv', truth.path).ok.where(split='test')
+    seen = sum(o in set(cat.ok.where(split='train').df['sha256'])-set(cat.where(id=gone).df['sha256']) for o in test.df['sha256'])
+    assert 0<seen<len(test)
+    for csv,split,k,m in (('anew.csv','test',seen,len(test)), ('anew.csv','all',n-2,len(cat.ok)), ('cleaned.csv','all',n-2,len(cat.ok)-2)):
+        code,_,err = cli(f'evaluate {tmp_path}/model {tmp_path/csv} --split {split} --path {truth.path}')
+        assert code==0 and f'model was trained on {k} of these {m} rows' in err, err
+    for split in ('test','train'): assert 'was trained on' not in cli(f'evaluate {tmp_path}/model {tmp_path}/cleaned.csv --split {split} --path {truth.path}')[2]
+
 def readme_lines():
     block = next(o for o in re.findall(r'^```\w*\n(.*?)^```', (root/'README.md').read_text(encoding='utf-8'), re.S|re.M) if o.startswith('genre-fastai'))
     return [shlex.split(o, comments=True)[1:] for o in block.splitlines() if o.strip()]

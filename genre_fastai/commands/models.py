@@ -47,7 +47,7 @@ def evaluate(
     "Evaluate a model on a split, or compare several. Scores have intervals, and stand beside baselines."
     whole = judged_catalog(csv, path)
     rows = rows_of_split(whole, csv, split)
-    for o in model: warn_of_trained(o, rows, split, whole)
+    if split=='all': rows = rows.new(rows.df.drop(columns='split', errors='ignore')) # all are judged, training rows too
     if model[1:]: _compare(model, rows, split, as_json)
     else:
         with large_import(): from genre_fastai.deploy.open import open_predictor

@@ -9,7 +9,7 @@ __all__ = ['most_pixels', 'cpu_rows', 'model_files', 'next_config', 'why_bad', '
            'as_films', 'SavedModel', 'asked_thresh', 'prediction_columns', 'check_model_folder']
 
 # %% ../../nbs/84_deploy.films.ipynb #99496e7c
-import os, zipfile
+import os, warnings, zipfile
 from contextlib import suppress
 from pathlib import Path
 import numpy as np
@@ -126,7 +126,7 @@ def as_films(
 # %% ../../nbs/84_deploy.films.ipynb #5c9cf346
 class SavedModel:
     "A saved model, ready to predict films and rows of a catalog"
-    modalities = ('poster',)
+    modalities,path,trained_on = ('poster',), None, frozenset() # where it lies, and keys of its training rows, if known
     def __init__(self,
         config:dict, # Of its folder
     ): self.config,self.vocab = config,config['vocab']
@@ -173,6 +173,24 @@ def prediction_columns(
     return [name(v) if v in taken else v for v in vocab]
 
 # %% ../../nbs/84_deploy.films.ipynb #6c724b7d
+@patch
+def trained_rows(self:SavedModel,
+    cat, # A catalog: any rows
+)->np.ndarray: # (rows,), bool
+    "Which rows the model was trained on, itself or another poster of the film; none where it does not know"
+    if not self.trained_on: return np.zeros(len(cat), bool)
+    from genre_fastai.vision.seen import sure_keys # takes a while
+    return np.array([not self.trained_on.isdisjoint(o) for o in sure_keys(cat)], bool)
+
+def _warn_of_trained(model, cat):
+    "Warn of rows that a model was trained on and is judged by: those with a label that are no training rows in their own catalog"
+    if cat.label_column not in cat.df: return
+    judged = cat[(cat.df['split']!='train').to_numpy()] if 'split' in cat.df else cat
+    if n := int(model.trained_rows(judged).sum()):
+        warnings.warn(f'{model.path or model} was trained on {n} of these {len(judged)} rows, or on their films, which flatters it. '
+            'Judge models on test rows of the catalog that all of them were trained from.')
+
+# %% ../../nbs/84_deploy.films.ipynb #97096642
 def _check_kind(model, cat):
     "One label is scored in another way than several: a `GenreError` where a catalog is of the other kind"
     if cat.label_column not in cat.df or cat.multi==model.config['multi']: return
@@ -189,6 +207,7 @@ def predictions(self:SavedModel,
     from genre_fastai.catalog.core import need_catalog # takes a while, as does the next
     if not len(need_catalog(cat)): raise GenreError('The catalog has no usable rows for this split. Check `split` and `status`.')
     _check_kind(self, cat)
+    _warn_of_trained(self, cat)
     from genre_fastai.predictions import Predictions
     return Predictions(cat, self.rows_probs(cat, tta), self.vocab, asked_thresh(self, thresh))
 

@@ -11,6 +11,7 @@ __all__ = ['model_config', 'model_card', 'card_plot', 'check_config', 'check_net
 # %% ../../nbs/85_deploy.folder.ipynb #54d864d8
 import hashlib, html, io, json, re
 from contextlib import suppress
+from types import SimpleNamespace
 from fastai.vision.all import *
 from safetensors.torch import save
 from .. import __version__
@@ -20,6 +21,7 @@ from ..multilabel import thresh_text
 from ..catalog.core import *
 from ..predictions import *
 from ..vision.tensors import *
+from ..vision.seen import keys_array, seen_name, sure_keys
 from ..vision.models import *
 from ..vision.augment import *
 from ..vision.inference import InferenceModel
@@ -173,12 +175,25 @@ def _config_text(config):
     text = json.dumps({k:v for k,v in config.items() if k not in _long}, indent=1, ensure_ascii=False)
     return text[:-2] + ''.join(f',\n {json.dumps(k)}: {json.dumps(config[k], ensure_ascii=False)}' for k in _long if k in config) + '\n}'
 
+def _network_part(f):
+    "A file of tensors without the list of training rows, which no network has"
+    if f.shapes.get(seen_name, ())[1:]!=(8,) or f.dtypes[seen_name]!=torch.uint8: return f
+    own = lambda d: {k:v for k,v in d.items() if k!=seen_name}
+    return SimpleNamespace(path=f.path, shapes=own(f.shapes), dtypes=own(f.dtypes), numel=f.numel)
+
 def _check_held(config, f):
     "What a config describes, on the device `meta`; a `GenreError` where a file does not hold its tensors"
-    film = film_kind(config, f.path)
+    film,f = film_kind(config, f.path), _network_part(f)
     return film.check(config, f) if film else check_network(config, f)
 
 # %% ../../nbs/85_deploy.folder.ipynb #37ebd619
+def _trained_keys(learn):
+    "Keys of the training rows; none where loaders were exported, or are of no catalog"
+    if not hasattr(learn, 'dls'): return getattr(learn, 'trained_on', ())
+    cat = dls_catalog(learn.dls)
+    return set().union(*sure_keys(cat.where(split='train'))) if cat is not None and len(cat) else set()
+
+# %% ../../nbs/85_deploy.folder.ipynb #031d529c
 def _json(o):
     "The same with numbers of NumPy and PyTorch as Python's, and those that JSON does not have as None"
     if isinstance(o, dict): return {str(k):_json(v) for k,v in o.items()}
@@ -193,7 +208,8 @@ def _parts(learn, extra):
     if not film and not has_net or isinstance(learn, SavedModel): need_kind(learn, (), 'learn', 'a learner, such as `train(cat)` gives.')
     state = film_state(learn) if film else {k:v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}
     check_finite(state, 'The model')
-    data = save(state)
+    rows = keys_array(_trained_keys(learn))
+    data = save(state | ({seen_name: torch.from_numpy(rows.copy())} if len(rows) else {}))
     odd = [k for k in extra if k in _entries and k!='thresh']
     if odd: raise GenreError(f'`{odd[0]}` is an entry of every config. Give yours another name.')
     config = _json((film_config if film else model_config)(learn, sha256=hashlib.sha256(data).hexdigest(), **extra))
@@ -282,8 +298,10 @@ def _load(path, name='config.json'):
         raise GenreError(f'{f.path} is not the file that its config describes (damaged, half-copied, or of another model). '
             'Copy the folder again.')
     check_finite(state, f.path)
-    film = film_kind(config, f.path)
-    return film.build(model, state, config) if film else Predictor(_filled(model, state, config), config)
+    rows,film = state.pop(seen_name, ()), film_kind(config, f.path)
+    res = film.build(model, state, config) if film else Predictor(_filled(model, state, config), config)
+    res.path,res.trained_on = path, frozenset(bytes(o).hex() for o in np.asarray(rows))
+    return res
 
 def _stamp(path):
     "What changes when somebody saves into a folder, and whether somebody does"

@@ -23,6 +23,7 @@ from ..catalog.splits import *
 from ..predictions import *
 from ..thresholds import *
 from ..text.data import parse_modalities
+from ..vision.seen import sure_keys
 from ..text.embed import *
 from ..text.tfidf import *
 from ..features.extract import *
@@ -176,6 +177,7 @@ def has_modality(
 # %% ../../nbs/55_multimodal.fusion.ipynb #b7a5e584
 class LinearFusion:
     "Linear experts of each modality, and a logistic regression on their logits"
+    trained_on = frozenset() # keys of the training rows
     def __init__(self,
         modalities=('poster','overview'), # 'poster' and columns of texts, or one text such as 'poster,overview'; 4 at most
         text='all-MiniLM-L6-v2', # Sentence encoder, as for `embed_texts`; None for TF-IDF alone
@@ -354,7 +356,8 @@ def fit(self:LinearFusion,
     self.scale = _temperature(F, Y[~train], self.multi)
     valid = Predictions(dev[~train], self._probs(F), self.vocab)
     self.thresh = fit_thresholds(valid, self.thresholds) if self.multi and self.thresholds else .5
-    self.catalog,self.seconds = cat.hash, time.perf_counter()-start
+    self.catalog,self.trained_on = cat.hash, set().union(*sure_keys(dev[train]))
+    self.seconds = time.perf_counter()-start
     return self
 
 # %% ../../nbs/55_multimodal.fusion.ipynb #c43c6d1e
