@@ -7,7 +7,7 @@ import pytest
 root = Path(__file__).resolve().parent.parent
 package = root/'genre_fastai'
 # from the ground floor up: a module may import what stands before it, and modules of its own package
-floors = 'core containers images metrics multilabel figure experiments engines parallel tables store measure catalog predictions thresholds sample collect text vision features multimodal train interpret clean deploy course console options commands cli all'.split()
+floors = 'core containers images metrics logistic multilabel figure experiments engines parallel tables store measure catalog predictions thresholds sample collect text vision features multimodal train interpret clean deploy course console options commands cli all'.split()
 
 def name_of(p):
     "The dotted name of a module below the package, '' for the package itself"

@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 from fastcore.basics import patch
 from ..core import *
+from ..logistic import *
 from ..catalog.core import *
 from ..catalog.splits import *
 from ..metrics import row_losses
@@ -34,22 +35,9 @@ def _floats(X):
     return X.astype(np.float32) if X.dtype==np.float16 else X
 
 # %% ../../nbs/51_features.probe.ipynb #3ae701c5
-def _logistic(C, tol): # imported when it is needed: scikit-learn's models take a second
-    from sklearn.linear_model import LogisticRegression
-    return LogisticRegression(C=C, max_iter=1000, tol=tol, warm_start=True)
-
 def _solve(probe, C):
     "Solve `probe` for the rows that it holds; a solution for another `C` is where this one begins"
-    Z,Y = probe.Z,probe.Y
-    ys = Y.T.astype(int) if probe.multi else [Y.argmax(1)]
-    if probe.models is None: # nothing to solve where all rows agree
-        probe.models = [_logistic(C, 1e-5 if probe.multi else 1e-4) if y.min()<y.max() else None for y in ys]
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'The number of unique classes') # few rows of many classes are no regression
-        warnings.filterwarnings('ignore', r'lbfgs failed to converge after \d+ iteration\(s\) \(status=2\)') # as far as 32 bits go: solved
-        for m,y in zip(probe.models, ys):
-            if m is not None: m.set_params(C=C).fit(Z, y)
-    probe.best_C = C
+    probe.models,probe.best_C = solve_logistic(probe.Z, probe.Y, C, probe.multi, probe.models), C
     return probe
 
 def _hold(probe, X, Y):
@@ -115,24 +103,17 @@ def fit(self:LinearProbe,
     return self
 
 # %% ../../nbs/51_features.probe.ipynb #350cb1a5
-def _class_weights(m, n, only):
-    "Weights (n, d) and biases of a softmax layer that gives what `m` gives; without `m`, of one that always answers `only`"
-    if m is None: return 0., np.where(np.arange(n)==only, 5., -5.)
-    W,b = np.zeros((n, m.coef_.shape[1])), np.full(n, -5.)
-    two = len(m.classes_)==2 # of two classes, scikit-learn gives the weights of the second alone
-    W[m.classes_] = np.concatenate([-m.coef_, m.coef_])/2 if two else m.coef_
-    b[m.classes_] = np.r_[-m.intercept_, m.intercept_]/2 if two else m.intercept_
-    return W,b
-
 @patch
 def layer(self:LinearProbe)->tuple: # Weights (classes, d) and biases (classes,)
     "The solved classifier as a linear layer on features as it has seen them, scaled or not"
-    d,n = self.d,self.Y.shape[1]
-    if not self.multi: W,b = _class_weights(self.models[0], n, self.Y[0].argmax())
-    else:
-        W = np.stack([np.zeros(d) if m is None else m.coef_[0] for m in self.models])
+    n,m = self.Y.shape[1],self.models[0]
+    W,b = np.zeros((n, self.d)), np.full(n, -5.)
+    if self.multi:
+        W = np.stack([np.zeros(self.d) if m is None else m.coef_[0] for m in self.models])
         b = np.array([(10. if y[0] else -10.) if m is None else m.intercept_[0] for m,y in zip(self.models, self.Y.T)])
-    return np.broadcast_to(W, (n,d)).copy(), b
+    elif m is None: b[self.Y[0].argmax()] = 5 # all rows are of one class
+    else: W[m.classes_],b[m.classes_] = softmax_weights(m)
+    return W, b
 
 # %% ../../nbs/51_features.probe.ipynb #b4bb5890
 def rotate(

@@ -8,10 +8,10 @@ Docs: https://genre-fastai.github.io/genre_fastai/text.tfidf.html.md"""
 __all__ = ['tfidf_Cs', 'TfidfProbe', 'state_array']
 
 # %% ../../nbs/37_text.tfidf.ipynb #91953584
-import warnings
 import numpy as np
 from fastcore.basics import patch
 from ..core import *
+from ..logistic import *
 from ..catalog.core import *
 from ..metrics import row_losses
 from ..predictions import *
@@ -43,28 +43,16 @@ def _count(probe, texts):
     return hstack([o.transform(texts) for o in probe.counters]).tocsr()
 
 # %% ../../nbs/37_text.tfidf.ipynb #37a80fee
-def _models(n, multi):
-    from sklearn.linear_model import LogisticRegression
-    return [LogisticRegression(max_iter=1000, tol=1e-5 if multi else 1e-4, warm_start=True) for _ in range(n if multi else 1)]
-
-def _solve(models, Z, Y, C, multi):
-    "Solve for these rows: weights (classes, columns) and biases. A solution for another `C` is where this one begins"
+def _layer(models, Y, d, multi):
+    "The solved models as weights (classes, d) and biases"
     n,c = Y.shape
-    W,b = np.zeros((c, Z.shape[1]), np.float32), np.full(c, -30., np.float32)
-    if multi: b[:] = np.log((Y.sum(0)+1)/(n-Y.sum(0)+1))
-    for i,m in enumerate(models):
-        y = Y[:,i].astype(int) if multi else Y.argmax(1)
-        if y.min()==y.max():
-            if not multi: b[y[0]] = 0
-            continue
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', 'The number of unique classes') # few rows of many classes are no regression
-            warnings.filterwarnings('ignore', r'lbfgs failed to converge after \d+ iteration\(s\) \(status=2\)') # as far as numbers go
-            m.set_params(C=C).fit(Z, y)
-        if multi: W[i],b[i] = m.coef_[0],m.intercept_[0]
-        elif len(m.classes_)==2: # scikit-learn gives the weights of the second alone
-            W[m.classes_],b[m.classes_] = np.concatenate([-m.coef_, m.coef_])/2, np.r_[-m.intercept_, m.intercept_]/2
-        else: W[m.classes_],b[m.classes_] = m.coef_,m.intercept_
+    W,b = np.zeros((c,d), np.float32), np.full(c, -30., np.float32)
+    if multi:
+        b[:] = np.log((Y.sum(0)+1)/(n-Y.sum(0)+1))
+        for i,m in enumerate(models):
+            if m is not None: W[i],b[i] = m.coef_[0],m.intercept_[0]
+    elif (m := models[0]) is None: b[Y[0].argmax()] = 0 # all rows are of one class
+    else: W[m.classes_],b[m.classes_] = softmax_weights(m)
     return W,b
 
 def _probs(Z, W, b, prior, multi):
@@ -74,11 +62,12 @@ def _probs(Z, W, b, prior, multi):
     return np.where((np.diff(Z.indptr)>0)[:,None], expit(logits) if multi else softmax(logits, 1), prior)
 
 # %% ../../nbs/37_text.tfidf.ipynb #5ec67068
-def _choose(models, Z, Y, valid, Cs, multi, prior):
+def _choose(Z, Y, valid, Cs, multi, prior):
     "The `C` of the list with the lowest mean loss on validation rows, with its solution"
-    best = np.inf,None,None
+    best,models = (np.inf,None,None),None
     for C in sorted(Cs):
-        sol = _solve(models, Z, Y, C, multi)
+        models = solve_logistic(Z, Y, C, multi, models)
+        sol = _layer(models, Y, Z.shape[1], multi)
         loss = float(row_losses(valid[1], _probs(valid[0], *sol, prior, multi), multi).mean())
         if loss>=best[0]: break
         best = loss,C,sol
@@ -114,12 +103,12 @@ def fit(self:TfidfProbe,
     except ValueError: raise GenreError(f'The texts in {self.column!r} have no words that could be counted.') from None
     Z,Y = _count(self, texts), train.one_hot(self.vocab)
     self.prior = Y.mean(0).astype(np.float32)
-    known,models = np.diff(Z.indptr)>0, _models(len(self.vocab), self.multi)
+    known = np.diff(Z.indptr)>0
     Z,Y = Z[known],Y[known]
-    if len(Cs)<2: self.best_C,(self.W,self.b) = Cs[0], _solve(models, Z, Y, Cs[0], self.multi)
+    if len(Cs)<2: self.best_C,(self.W,self.b) = Cs[0], _layer(solve_logistic(Z, Y, Cs[0], self.multi), Y, Z.shape[1], self.multi)
     else:
         held = _count(self, column_texts(valid, self.column)), valid.one_hot(self.vocab)
-        self.best_C,(self.W,self.b) = _choose(models, Z, Y, held, Cs, self.multi, self.prior)
+        self.best_C,(self.W,self.b) = _choose(Z, Y, held, Cs, self.multi, self.prior)
     return self
 
 @patch
