@@ -202,8 +202,8 @@ def seen_and_read(text=None):
 
 def check_columns(cat, csv, texts):
     "A `GenreError` where a catalog lacks a column of texts"
-    if gone := [o for o in texts if o not in cat.df]:
-        raise GenreError(f'{csv} has no column {gone[0]!r} to read. It has {", ".join(cat.df)}. Name another one in --modalities.')
+    from genre_fastai.catalog.core import need_columns
+    need_columns(cat, texts, ' to read (--modalities)', csv)
 
 # %% ../nbs/94_options.ipynb #fe2602b3
 def _models(param:typer.CallbackParam, value):

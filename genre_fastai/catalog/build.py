@@ -8,7 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/catalog.build.html.md"""
 __all__ = ['build_catalog']
 
 # %% ../../nbs/16_catalog.build.ipynb #9dc82940
-import difflib, warnings
+import warnings
 import pandas as pd
 from fastcore.basics import patch
 from ..core import *
@@ -49,11 +49,7 @@ def _has_split(cat):
 # %% ../../nbs/16_catalog.build.ipynb #f633a3ba
 def _check_texts(cat, column):
     "Columns of texts as a list, or a `GenreError` for one that is not there"
-    columns = [column] if isinstance(column, str) else list(column)
-    if not (gone := [c for c in columns if c not in cat.df]): return columns
-    near = difflib.get_close_matches(gone[0], list(cat.df), 1)
-    raise GenreError(f'The catalog has no column {gone[0]!r}, for which films could be kept. It has {", ".join(cat.df)}.'
-        +(f' Did you mean {near[0]}?' if near else ''))
+    return need_columns(cat, column, ', for which films could be kept')
 
 def _lacking(cat, columns):
     "Row numbers of the films without a poster that have a text: one for each film"

@@ -123,8 +123,7 @@ def counts(self:CatalogStream,
     "How many rows have which values"
     n = Counter()
     for cat in self:
-        if gone := [c for c in names if c not in cat.df]:
-            raise GenreError(f'{self.what} has no column {gone[0]!r}. It has {", ".join(cat.df)}.')
+        need_columns(cat, names, what=self.what)
         n.update(zip(*(cat.df[c] for c in names)) if names else {(): len(cat)})
     return pd.DataFrame([(*k, v) for k,v in n.most_common()], columns=[*names, 'n'])
 

@@ -29,13 +29,8 @@ def parse_modalities(
     if bad := [o for o in names if o in _no_texts]:
         raise GenreError(f"{bad[0]!r} is no modality: it is not what a film shows or tells. Give 'poster' and columns of texts.")
     texts = [o for o in names if o!='poster']
-    if cat is not None: _check_columns(cat.df, texts)
+    if cat is not None: need_columns(cat, texts, ' to be read as text')
     return tuple(['poster']*('poster' in names) + texts)
-
-def _check_columns(df, columns):
-    "A `GenreError` for a column of texts that is not there"
-    if gone := [c for c in columns if c not in df]:
-        raise GenreError(f'The catalog has no column {gone[0]!r}, which is to be read as text. It has {", ".join(map(str, df))}.')
 
 # %% ../../nbs/37_text.data.ipynb #d914cd30
 def _joined(parts):
@@ -48,8 +43,7 @@ def join_texts(
     columns, # The name of a column of texts, or several
 )->list: # A text for each row; '' where it has none
     "The texts of some columns, joined"
-    df,columns = getattr(rows, 'df', rows), [columns] if isinstance(columns, str) else list(columns)
-    _check_columns(df, columns)
+    df,columns = getattr(rows, 'df', rows), need_columns(rows, columns, ' to be read as text')
     return [_joined(o) for o in zip(*(as_texts(df[c]) for c in columns))]
 
 # %% ../../nbs/37_text.data.ipynb #cae6292f

@@ -283,8 +283,8 @@ def column_texts(
     column, # Of texts
 )->list:
     "The texts of a column, or a `GenreError` that names those that there are"
-    if column in need_catalog(cat).df: return [o.strip() for o in cat.df[column]]
-    raise GenreError(f'The catalog has no column {str(column)!r}. It has {", ".join(cat.df)}.')
+    need_columns(need_catalog(cat), [column])
+    return [o.strip() for o in cat.df[column]]
 
 class TfidfFeatures:
     "TF-IDF of the words and pieces of words of a column, as learned from some rows"

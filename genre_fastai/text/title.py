@@ -255,7 +255,7 @@ def franchise_groups(
     most=40, # As for `franchise_names`
 )->Catalog: # With `group` and `franchise`
     "Join the groups of films that are of one franchise, so that `split` and `folds` keep them on one side"
-    if column not in need_catalog(cat).df: raise GenreError(f'The catalog has no column {str(column)!r}. It has {", ".join(cat.df)}.')
+    need_columns(need_catalog(cat), [column])
     names = franchise_names(cat.df[column].tolist(), most)
     group = cat.add_groups().df['group'].tolist()
     pairs = []

@@ -74,8 +74,8 @@ def check_targets(
     "A `GenreError` for a column that is not there, or a form that does not exist"
     if not isinstance(targets, dict) or not targets:
         raise GenreError("`targets` are columns and how they are read, such as dict(labels='labels', year='decade', overview='text').")
+    need_columns(cat, targets, ' to learn')
     for c,form in targets.items():
-        if c not in cat.df: raise GenreError(f'The catalog has no column {c!r} to learn. It has {", ".join(cat.df)}.')
         if form not in target_forms: raise GenreError(f'{c!r} cannot be read as {form!r}. Choose one of {", ".join(target_forms)}.')
         if not (cat.df[c]!='').any(): raise GenreError(f'The column {c!r} is empty, so there is nothing to learn in it. Leave it out.')
 
