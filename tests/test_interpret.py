@@ -16,7 +16,7 @@ from genre_fastai.interpret.interpret import *
 
 genres = ('action adventure animation comedy crime documentary drama family fantasy '
     'history horror music mystery romance science-fiction thriller war western').split()
-plots = 'plot_confusion_matrix plot_most_confused plot_classes plot_calibration plot_roc plot_pr'.split()
+plots = 'plot_confusion_matrix plot_most_confused plot_classification_report plot_calibration plot_roc plot_pr'.split()
 
 def made_up(n, multi, path='.', classes=genres):
     "Rows, and probabilities that agree with their labels more often than not"

@@ -59,7 +59,7 @@ def check_svg(plot):
     xml.dom.minidom.parseString(text)
     assert not unprintable.search(text)
 
-plots = 'plot_confusion_matrix plot_most_confused plot_classes plot_calibration plot_roc plot_pr'.split()
+plots = 'plot_confusion_matrix plot_most_confused plot_classification_report plot_calibration plot_roc plot_pr'.split()
 
 @pytest.mark.parametrize('multi', [False, True])
 def test_plots(posters, multi, tmp_path):
@@ -82,7 +82,7 @@ def test_names_stand_in_the_plot_as_they_are(posters):
     interp = PosterInterpretation(predicted(few))
     ticks = [o.get_text() for o in interp.plot_confusion_matrix().fig.axes[0].get_yticklabels()]
     assert ticks[:2]==['$a$ b$', '$\\frac{'] and len(ticks[2])==40 and ticks[3]=='%s'
-    assert interp.plot_classes().fig.axes[0].get_yticklabels()[0].get_text()=='$a$ b$  (n=1)'
+    assert interp.plot_classification_report().fig.axes[0].get_yticklabels()[0].get_text()=='$a$ b$  (n=1)'
     bars = few.plot_classes()
     assert '$\\frac{' in [o.get_text() for o in bars.fig.axes[0].get_yticklabels()]
     check_svg(bars)
@@ -127,7 +127,7 @@ def test_plots_as_csv(posters, tmp_path):
     interp = PosterInterpretation(p)
     df = read_table(interp.plot_confusion_matrix().save(tmp_path/'m.csv'))
     assert list(df)==['true_','true','predicted','count','=1+1'] and df['true_'].tolist()==p.vocab
-    for f in ('plot_most_confused','plot_top_losses','plot_classes','plot_roc'): assert len(read_table(getattr(interp, f)().save(tmp_path/'t.csv')))==4
+    for f in ('plot_most_confused','plot_top_losses','plot_classification_report','plot_roc'): assert len(read_table(getattr(interp, f)().save(tmp_path/'t.csv')))==4
     assert read_table(posters[:3].plot_classes().save(tmp_path/'c.csv'))['class'].tolist()!=[]
 
 def test_issues_of_any_names(posters):

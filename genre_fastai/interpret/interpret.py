@@ -283,7 +283,7 @@ def classification_report(self:PosterInterpretation)->pd.DataFrame: # A row a cl
     return classification_report(self.Y, self.pred, self.vocab)
 
 @patch
-def plot_classes(self:PosterInterpretation)->Plot:
+def plot_classification_report(self:PosterInterpretation)->Plot:
     "Precision, recall and F1 of each class with 95 % intervals"
     df = self.classification_report()
     fig,axs = new_fig((8, 1+.27*len(df)), 1, 3, sharey=True, sharex=True)

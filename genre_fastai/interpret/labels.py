@@ -1,4 +1,4 @@
-"""Several labels a poster, as plots: how often each one stands, which stand together, and what each threshold gives
+"""Several labels a poster, as plots: which labels stand together, and what each threshold gives
 
 Docs: https://genre-fastai.github.io/genre_fastai/interpret.labels.html.md"""
 
@@ -18,59 +18,13 @@ from ..predictions import *
 from ..thresholds import threshold_curves
 from .interpret import PosterInterpretation
 
-# %% ../../nbs/73_interpret.labels.ipynb #684e80b6
-def _labelled(cat):
-    "The rows that take part and have a label"
-    cat = cat.ok
-    cat = cat[np.array([bool(t) for t in cat.targets], bool)]
-    if len(cat): return cat
-    raise GenreError('No row of the catalog that takes part has a label, so there is nothing to count.')
-
-@patch
-def label_counts(self:Catalog)->pd.DataFrame: # A row a label, the commonest first: label, n, share (of the rows), rows of each split
-    "How many of the rows that take part have each label"
-    cat = _labelled(self)
-    Y,vocab = cat.one_hot(),cat.classes
-    split = cat.df['split'] if 'split' in cat.df else pd.Series('', cat.df.index)
-    df = pd.DataFrame(dict(label=vocab, n=Y.sum(0), share=Y.mean(0).round(4)))
-    df = df.assign(**{o: Y[(split==o).to_numpy()].sum(0) for o in ('train','valid','test') if (split==o).any()})
-    return df.sort_values('n', ascending=False, kind='stable', ignore_index=True)
-
-# %% ../../nbs/73_interpret.labels.ipynb #8dd25cf0
-_split_colours = dict(train='#4878a8', valid='#d9a441', test='#a8504a')
-
-def _bars(ax, df, total):
-    "Rows of each label as bars, in which the splits stand side by side"
-    left,parts = np.zeros(len(df)), [o for o in _split_colours if o in df]
-    for o in parts or ['n']:
-        ax.barh(range(len(df)), df[o], left=left, color=_split_colours.get(o, '#4878a8'), label=o)
-        left += df[o].to_numpy()
-    for i,(n,share) in enumerate(zip(df['n'], df['share'])): ax.text(n+.01*df['n'].max(), i, f'{n}  {share:.0%}', va='center', fontsize=8)
-    ax.set_yticks(range(len(df)), [plot_text(o, 30) for o in df['label']], fontsize=8, **text_style())
-    ax.set(xlim=(0, 1.18*df['n'].max()), ylim=(len(df)-.4,-.6))
-    ax.set_xlabel(f'rows, of {total}', fontsize=8)
-    if parts[1:]: ax.legend(fontsize=8, frameon=False, loc='lower right')
-
-@patch
-def plot_label_counts(self:Catalog)->Plot: # Its `df` is that of `label_counts`
-    "How many rows have each label, by split, and how many labels the rows have"
-    cat,df = _labelled(self), self.label_counts()
-    each = np.bincount([len(set(t)) for t in cat.targets])[1:]
-    fig,axs = new_fig((8.5, 1.2+.22*len(df)), 1, 2, width_ratios=[3,1])
-    _bars(axs[0,0], df, len(cat))
-    axs[0,1].bar(range(1, len(each)+1), each, color='.6')
-    axs[0,1].set_xticks(range(1, len(each)+1))
-    axs[0,1].set_xlabel(f'labels a row, {np.mean([len(set(t)) for t in cat.targets]):.2f} in the mean', fontsize=8)
-    for ax in axs[0]:
-        ax.spines[['top','right']].set_visible(False)
-        ax.tick_params(labelsize=8)
-    return Plot(fig, df, f'How many of {len(cat)} rows have each label')
-
 # %% ../../nbs/73_interpret.labels.ipynb #eb985f94
 @patch
 def cooccurrence(self:Catalog)->pd.DataFrame: # Counts, label by label, the commonest first; on the diagonal the rows with the label
     "How many of the rows that take part have both labels"
-    cat = _labelled(self)
+    cat = self.ok
+    cat = cat[np.array([bool(t) for t in cat.targets], bool)]
+    if not len(cat): raise GenreError('No row of the catalog that takes part has a label, so there is nothing to count.')
     Y,vocab = cat.one_hot().astype(np.float32), cat.classes
     order = np.argsort(-Y.sum(0), kind='stable')
     names = [vocab[i] for i in order]

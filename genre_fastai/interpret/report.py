@@ -33,7 +33,7 @@ def _class_table(interp):
 
 # %% ../../nbs/76_interpret.report.ipynb #bc9e8d14
 def _one_label(interp):
-    return [('Which classes are confused', [interp.plot_confusion_matrix()]), ('Each class', [interp.plot_classes()]),
+    return [('Which classes are confused', [interp.plot_confusion_matrix()]), ('Each class', [interp.plot_classification_report()]),
         ('How sure, and how often right', [interp.plot_calibration()])]
 
 def _several_labels(interp):
