@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from ..core import *
 from ..images import *
 from ..store import nothing_kept
-from ..figure import no_math
+from ..figure import no_math, relative_heat
 from .films import as_columns, most_pixels, read_posters
 
 # %% ../../nbs/88_deploy.answer.ipynb #5d9ea927
@@ -74,9 +74,7 @@ def heat_overlay(
 )->Image.Image: # RGB, of the same size
     "A picture in grey with a map over it"
     from matplotlib import colormaps
-    most = float(np.nan_to_num(heat).max(initial=0))
-    rel = np.nan_to_num(heat)/most if most>0 else np.zeros(np.shape(heat))
-    rel = np.asarray(Image.fromarray(rel.astype(np.float32)).resize(im.size, Image.Resampling.BILINEAR)).clip(0, 1)
+    rel = relative_heat(heat, im.size)
     grey,alpha = np.asarray(im.convert('L'), np.float32)[...,None], .75*rel[...,None]
     return Image.fromarray((grey*(1-alpha) + 255*colormaps['inferno'](rel)[...,:3]*alpha).astype(np.uint8))
 

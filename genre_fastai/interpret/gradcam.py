@@ -18,6 +18,7 @@ from ..vision.augment import *
 from ..vision.cache import *
 from ..train.learner import *
 from .interpret import *
+from .words import chosen_classes
 
 # %% ../../nbs/71_interpret.gradcam.ipynb #36409632
 def grad_cam(
@@ -57,17 +58,6 @@ def beside_text(
     return BesideText().eval() # a new module learns, and Grad-CAM leaves it as it was
 
 # %% ../../nbs/71_interpret.gradcam.ipynb #3ae4869c
-def _title(ax, text): ax.set_title('\n'.join(plot_text(o, 26) for o in str(text).split('\n')), fontsize=8, **text_style())
-
-def _overlay(ax, im, heat, title):
-    "The picture in grey with the map over it, the more opaque the stronger"
-    h,w = im.shape[:2]
-    ax.imshow(np.asarray(Image.fromarray(im).convert('L')), cmap='gray', vmin=0, vmax=255)
-    strong = heat/heat.max() if heat.max() else heat
-    strong = np.asarray(Image.fromarray(strong.astype(np.float32)).resize((w,h), Image.BILINEAR))
-    ax.imshow(strong, cmap='inferno', vmin=0, vmax=1, alpha=.75*strong)
-    _title(ax, title)
-
 def plot_cam(
     im:np.ndarray, # The poster as the model sees it, (h,w,3), uint8
     maps, # A map for each class, (n,h',w')
@@ -76,21 +66,14 @@ def plot_cam(
 ): # Matplotlib's figure
     "The poster, and beside it one overlay a class"
     fig,axs = panels(1+len(maps), 6, 1.8, 1.8*im.shape[0]/im.shape[1]+.45)
-    for ax in axs: ax.axis('off')
-    axs[0].imshow(im)
-    _title(axs[0], title)
-    for ax,m,t in zip(axs[1:], maps, names): _overlay(ax, im, m, t)
+    im = Image.fromarray(im)
+    poster_tile(axs[0], im, title, 26)
+    for ax,m,t in zip(axs[1:], maps, names):
+        show_heat(ax, im, m)
+        plot_title(ax, t, 26)
     return fig
 
 # %% ../../nbs/71_interpret.gradcam.ipynb #41cac83b
-def _chosen(cls, vocab, probs, multi, thresh=.5):
-    "Class numbers to explain"
-    best = [int(i) for i in probs.argsort()[::-1]]
-    if cls is None: return multi and [i for i in best[:4] if probs[i]>=thresh] or best[:1]
-    if unknown := [c for c in L(cls) if c not in vocab]:
-        raise GenreError(f'The model does not know the class {unknown[0]!r}. It knows: {", ".join(map(str, vocab))}.')
-    return [vocab.index(c) for c in L(cls)]
-
 def _logits(model, x):
     "Logits of one image, (classes,), in full width"
     was = model.training
@@ -116,7 +99,7 @@ def explain(
     x = Normalize.from_stats(*stats, cuda=False)(TensorImage(im[None]).float()/255).as_subclass(Tensor).to(next(model.parameters()).device)
     logits = _logits(model, x)
     probs = (logits.sigmoid() if multi else logits.softmax(0)).numpy()
-    nums = _chosen(cls, vocab, probs, multi)
+    nums = chosen_classes(cls, vocab, probs, multi)
     maps = grad_cam(model, x.expand(len(nums), -1, -1, -1), nums, layer)
     names = [f'{plot_text(vocab[i], 20)} {probs[i]:.2f}' for i in nums]
     row,col = zip(*[np.unravel_index(m.argmax(), m.shape) for m in maps])
@@ -151,7 +134,7 @@ def _no_picture(title, why):
     "A `Plot` without maps, for a file that is broken or gone"
     fig,axs = panels(1, 1, 1.8, 3.2)
     grey_tile(axs[0], why)
-    _title(axs[0], title)
+    plot_title(axs[0], title, 26)
     plot = Plot(fig, pd.DataFrame(columns=['class','prob','row','col']), str(why))
     plot.maps,plot.vocab = np.zeros((0,1,1), np.float32),[]
     return plot

@@ -39,9 +39,11 @@ def chosen_classes(
     cls, # A class, several, or None for the likeliest
     vocab, # Names of all classes
     probs, # Of each class
+    multi=False, # May None stand for several classes, with a probability of .5 or more?
 )->list: # Numbers of classes
     "Which classes are to be explained"
-    if cls is None: return [int(np.argmax(probs))]
+    best = np.argsort(-np.asarray(probs), kind='stable').tolist()
+    if cls is None: return multi and [i for i in best[:4] if probs[i]>=.5] or best[:1]
     if unknown := [c for c in L(cls) if c not in vocab]:
         raise GenreError(f'The model does not know the class {str(unknown[0])!r}. It knows: {", ".join(map(str, vocab))}.')
     return [vocab.index(c) for c in L(cls)]
