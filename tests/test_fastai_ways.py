@@ -254,7 +254,7 @@ def test_training_refuses(cat, kw):
 def test_odd_splits(cat):
     "A class without training rows is said; one training row, or one class, is refused"
     df = cat.df
-    with pytest.warns(UserWarning, match='No training row has the label horror'): get_dls(cat[df['label'].ne('horror') | df['split'].ne('train')], size=32)
+    with pytest.warns(UserWarning, match="No training row has 'horror'"): get_dls(cat[df['label'].ne('horror') | df['split'].ne('train')], size=32)
     with pytest.raises(GenreError, match='nothing to tell apart'): get_dls(cat[df['label'].eq('horror') | df['split'].ne('train')], size=32)
     with pytest.raises(GenreError, match="split 'valid'"): get_dls(cat[df['split'].ne('valid')], size=32)
     two = cat[df['split'].eq('valid') | df.index.isin([df.index[(df['label']==l) & df['split'].eq('train')][0] for l in ('horror','romance')])]

@@ -13,6 +13,7 @@ import textwrap, warnings
 from fastai.vision.all import *
 from ..catalog.blank import blank_file, is_blank
 from ..catalog.core import Catalog, need_catalog
+from ..catalog.splits import warn_untrained
 from ..core import GenreError, check_whole, is_missing, keep_memory, safe_paths
 from ..store import cache_folder
 from ..text.data import TextReader, Tokens, join_texts, parse_modalities, tokens_block
@@ -294,18 +295,11 @@ def _check(cat, modalities=('poster',)):
     if long := [c for c in cat.classes if len(c)>1000]:
         raise GenreError(f'A label has {len(long[0]):,} characters: {short_repr(long[0])}. Give labels of at most 1000.')
     if 'poster' in modalities: cat.check_files()
-    _say_unseen(cat)
-    return cat
-
-def _say_unseen(cat):
-    "Classes that nothing can be learned about"
-    seen = {o for t in cat.where(split='train').targets for o in t}
-    if not (unseen := [c for c in cat.classes if c not in seen]): return
-    if len(seen)<2:
+    if len(seen := cat.where(split='train').classes)<2:
         raise GenreError(f'Of all classes only {", ".join(seen)} has training rows, so there is nothing to tell apart. '
             'Split it again with `cat.split()`.')
-    warnings.warn(f'No training row has the label {", ".join(unseen)}, so {"it is" if len(unseen)==1 else "they are"} never learned. '
-        'Split the catalog again, or drop these rows.', stacklevel=4)
+    warn_untrained(cat)
+    return cat
 
 # %% ../../nbs/44_vision.data.ipynb #02f9bd88
 def _preset(name):
