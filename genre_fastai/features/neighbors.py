@@ -208,12 +208,6 @@ class Neighbors:
     def __repr__(self): return text_table(self.df, index=False)
     def _repr_html_(self): return to_html(self.df) if self.cat is None else self.plot()._repr_html_()
 
-def _show_picture(ax, picture, text):
-    "A picture with a text above it, or why there is none"
-    ax.axis('off')
-    ax.set_title('\n'.join(plot_text(o, 24) for o in text.split('\n')), fontsize=8, **text_style())
-    try: ax.imshow(upright_rgb(picture) if isinstance(picture, Image.Image) else thumbnail(picture, 384))
-    except (BadImage, GenreError) as e: grey_tile(ax, e)
 
 def _said(r): return '\n'.join([*(r[c].replace('|', ', ') for c in _shown if r.get(c)), f'distance {r["distance"]:.3f}'])
 
@@ -229,7 +223,7 @@ def plot(self:Neighbors,
     first = [] if self.poster is None else [(self.poster, _title)]
     todo = first + list(zip(self.cat.files, map(_said, self.df.to_dict('records'))))
     fig,axs = panels(len(todo), ncols, 1.5, 3.1)
-    for ax,o in zip(axs, todo): _show_picture(ax, *o)
+    for ax,o in zip(axs, todo): poster_tile(ax, *o, most=24, height=384)
     return Plot(fig, self.df, f'A poster and the {len(self)} posters that are most like it')
 
 @patch

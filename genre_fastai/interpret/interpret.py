@@ -13,7 +13,6 @@ import numpy as np, pandas as pd
 from fastcore.basics import GetAttr, ifnone, patch
 from sklearn import metrics as skm
 from ..core import *
-from ..images import *
 from ..metrics import *
 from ..figure import *
 from ..catalog.core import *
@@ -212,10 +211,7 @@ def plot_most_confused(self:PosterInterpretation,
 def _show(axs, cat, texts):
     "Draw a poster of `cat` into each of `axs`"
     for ax in axs: ax.axis('off')
-    for ax,f,t in zip(axs, cat.files, texts):
-        try: ax.imshow(thumbnail(f, 512))
-        except BadImage as e: grey_tile(ax, e)
-        ax.set_title('\n'.join(plot_text(o, 28) for o in str(t).split('\n')), fontsize=8, **text_style())
+    for ax,f,t in zip(axs, cat.files, texts): poster_tile(ax, f, t)
 
 def show_rows(
     cat:Catalog, # Rows to show

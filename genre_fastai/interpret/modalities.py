@@ -13,7 +13,6 @@ __all__ = ['mask_modalities', 'mask_predictions', 'modality_scores', 'modality_a
 import tempfile, textwrap, warnings
 import numpy as np, pandas as pd
 from ..core import *
-from ..images import BadImage, thumbnail
 from ..metrics import *
 from ..multilabel import *
 from ..figure import *
@@ -272,11 +271,8 @@ def plot_disagreements(
     fig,axs = panels(max(len(df), 1), 6, 1.75, 3.4)
     rows = cat[cat.rows_of(df['id'])] if len(df) else cat[:0]
     for ax,f,r in zip(axs, rows.files, df.to_dict('records')):
-        try: ax.imshow(thumbnail(f, 512))
-        except BadImage as e: grey_tile(ax, e)
-        ax.axis('off')
         says = [f'{n}: {r[n]} {r["prob_"+n]:.2f}' for n in names]
         lines = [o for t in (*says, f'label: {r[col].replace("|", ", ") or "none"}') for o in textwrap.wrap(printable(t), 27, max_lines=2)]
-        ax.set_title('\n'.join(plot_text(o, 30) for o in lines), fontsize=7.5, **text_style())
+        poster_tile(ax, f, '\n'.join(lines), 30, fontsize=7.5)
     if not len(df): grey_tile(axs[0], 'no disagreement')
     return Plot(fig, df, f'{len(df)} films of which {names[0]} and {names[1]} say different things')
