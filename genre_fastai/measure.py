@@ -7,8 +7,8 @@ Docs: https://genre-fastai.github.io/genre_fastai/measure.html.md"""
 # %% auto #0
 __all__ = ['poster_size', 'thumb_h', 'thumb_w', 'tint_h', 'tint_w', 'facts', 'measures', 'lasting_reasons', 'draft_size',
            'decode_to_measure', 'fit_pixels', 'fit_image', 'blur_effect', 'colour_tint', 'header_record',
-           'measure_image', 'failure', 'unfit', 'may_be_unfit', 'MeasureStore', 'wanted_pixels', 'measure_part',
-           'clear_measures']
+           'measure_image', 'failure', 'unfit', 'may_be_unfit', 'MeasureStore', 'pixels_folder', 'wanted_pixels',
+           'measure_part', 'clear_measures']
 
 # %% ../nbs/08_measure.ipynb #a884675b
 import functools, hashlib, itertools, os, threading, time
@@ -299,16 +299,24 @@ def looks(self:MeasureStore,
     raise GenreError(f'{(~known).sum()} of {len(known)} pictures were changed or removed meanwhile. Do the same again.')
 
 # %% ../nbs/08_measure.ipynb #70649ba7
+def pixels_folder(
+    folder=None, # Another folder, beside the catalog for example
+)->Path:
+    "Where training pixels lie: `genre_fastai/pixels` in the user's cache folder, if no other is given"
+    if folder is None: return cache_folder()/'pixels'
+    if isinstance(folder, (str,os.PathLike)): return Path(folder)
+    raise GenreError(f'{folder!r} is no folder to keep pixels in. Give `cache_pixels=True` or the name of a folder; '
+        'the size is that of the posters.')
+
 @patch
 def pixels(self:MeasureStore,
     size, # Height and width
     method='squish', # How pictures are fitted into it
-    folder=None, # `pixels` in `cache_folder()` by default
+    folder=None, # See `pixels_folder`
 )->RecordFile: # (3,height,width), uint8
     "Training pixels of one size"
-    folder = cache_folder()/'pixels' if folder is None else Path(folder)
     tag = short_hash(repr((_pixels_version, _codecs())), 12)
-    return RecordFile(folder/f'pixels-{size[0]}x{size[1]}-{method}-{tag}', (np.uint8, (3,*map(int, size))), sums=True)
+    return RecordFile(pixels_folder(folder)/f'pixels-{size[0]}x{size[1]}-{method}-{tag}', (np.uint8, (3,*map(int, size))), sums=True)
 
 def wanted_pixels(
     cache_pixels, # None or False for none, True for `poster_size`, height and width, or a folder for pixels of `poster_size`

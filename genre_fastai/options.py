@@ -10,9 +10,9 @@ __all__ = ['CatalogArg', 'ModelArg', 'ModelsArg', 'ModelOption', 'FolderArg', 'P
            'ResultsOption', 'SizeOption', 'ModalitiesOption', 'OverviewOption', 'TitleOption', 'TextsOption',
            'argument', 'option', 'comma_words', 'known_word', 'named_param', 'one_of', 'number_option', 'path_meant',
            'check_out', 'check_out_folder', 'check_in', 'check_catalog', 'check_list', 'check_page', 'check_source',
-           'check_folder', 'check_model', 'check_any_model', 'check_onnx', 'check_table', 'check_new_table',
-           'path_option', 'path_argument', 'not_over', 'picture_files', 'pictures_meant', 'seen_and_read',
-           'check_columns', 'or_none', 'text_option', 'film_texts']
+           'check_csvs', 'check_folder', 'check_model', 'check_any_model', 'check_onnx', 'check_table',
+           'check_new_table', 'path_option', 'path_argument', 'not_over', 'picture_files', 'pictures_meant',
+           'seen_and_read', 'check_columns', 'or_none', 'text_option', 'film_texts']
 
 # %% ../nbs/94_options.ipynb #f976d346
 import difflib, math, os, re
@@ -112,6 +112,9 @@ def check_page(name, p): check_in(name, p, 'a saved page', 'Give the page that w
 # %% ../nbs/94_options.ipynb #0a14e8c0
 def check_source(name, p):
     if not p.is_dir() and not _is_parquet(p): check_in(name, p, 'a folder, a csv or a download journal', '', ['a journal'])
+
+def check_csvs(name, p):
+    if not p.is_dir(): check_in(name, p, 'a csv, or a folder of them', '')
 
 def check_folder(name, p):
     if not p.exists(): raise GenreError(f'{name}: there is no folder {p}. Check the name.')

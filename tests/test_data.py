@@ -7,7 +7,8 @@ from genre_fastai.catalog.core import Catalog, read_catalog
 from genre_fastai.core import GenreError, posters_path
 from genre_fastai.sample.dataset import make_sample
 from genre_fastai.vision.augment import presets, shift_mat
-from genre_fastai.vision.cache import PixelCache, PosterImage, clear_pixels, digest_and_pixels, fit_poster, pixel_cache, pixels_folder
+from genre_fastai.measure import pixels_folder
+from genre_fastai.vision.cache import PixelCache, PosterImage, clear_pixels, digest_and_pixels, fit_poster, pixel_cache
 from genre_fastai.vision.data import get_dls, image_dl
 
 @pytest.fixture(scope='module')

@@ -17,13 +17,12 @@ from PIL import Image
 from fastcore.basics import patch
 from ..core import *
 from ..images import *
-from ..measure import MeasureStore
-from ..store import cache_folder
+from ..measure import MeasureStore, pixels_folder
 
 # %% ../../nbs/82_clean.thumbs.ipynb #808205ab
 def _stored():
     "The squished pixels of this user's cache, the largest first: height and records"
-    found = {tuple(map(int, re.findall(r'\d+', o.name)[:2])) for o in (cache_folder()/'pixels').glob('pixels-*x*-squish-*.keys')}
+    found = {tuple(map(int, re.findall(r'\d+', o.name)[:2])) for o in pixels_folder().glob('pixels-*x*-squish-*.keys')}
     return [(size[0], MeasureStore().pixels(size)) for size in sorted(found, reverse=True)]
 
 def _from_store(data, height, stored):

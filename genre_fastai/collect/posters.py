@@ -41,17 +41,19 @@ def _twice(values):
 _no_class = "There is no class to search for. Give a dict such as {'horror': 'horror movie poster'}, or a list of names."
 
 def class_queries(
-    queries, # What to search for each class: a dict, or only the names of the classes
-    form:str='{} movie poster', # What to search for where only names are given; `{}` is the name
+    queries, # What to search for each class: a dict, or names of classes, or pairs of both
+    form:str='{} movie poster', # What to search for where only a name is given; `{}` is the name
 )->dict: # From class to words
     "The words for each class, or a `GenreError` where they cannot work"
+    if isinstance(queries, dict): queries = queries.items()
     names = [queries] if isinstance(queries, str) else queries if hasattr(queries, '__iter__') else []
-    if isinstance(queries, dict): pairs = [(_class_name(k), v) for k,v in queries.items()]
-    else: pairs = [(k, form.replace('{}', k)) for k in map(_class_name, names)]
+    pair = lambda o: (_class_name(o[0]), o[1]) if isinstance(o, tuple) and len(o)==2 else (k := _class_name(o), form.replace('{}', k))
+    pairs = [pair(o) for o in names]
     if not pairs: raise GenreError(_no_class)
     odd = [(k, v) for k,v in pairs if not isinstance(v, (str,Path)) or not str(v).strip()]
     if odd: raise GenreError(f'{odd[0][1]!r} is nothing to search for. Give the class {odd[0][0]!r} a text.')
-    if o := _twice(k for k,_ in pairs): raise GenreError(f'Two classes are called {o!r}, or differ in case only. Rename one of them.')
+    if o := _twice(k for k,_ in pairs):
+        raise GenreError(f'The class {o!r} stands there twice, perhaps in another case only. Rename one, or give it one search.')
     if o := _twice(str(v).strip() for _,v in pairs):
         raise GenreError(f'Two classes search for {o!r}, and would get the same pictures. Give one of them other words.')
     return {k: str(v).strip() for k,v in pairs}

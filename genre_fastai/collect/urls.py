@@ -156,7 +156,8 @@ def _url_column(names, rows, path):
 
 def _columns(names, col, path):
     "The column names as we use them: `url` for the addresses, `label` for the one that holds it, others of `url_columns` in small letters"
-    low = ['label' if o==named_label(names) else o.lower() for o in names]
+    label = named_label(names)
+    low = ['label' if o==label else o.lower() for o in names]
     names = ['url' if i==col else 'list_url' if l=='url' else l if l in url_columns else o for i,(o,l) in enumerate(zip(names, low))]
     dup = [o for o,n in Counter(filter(None, names)).items() if n>1]
     if dup: raise GenreError(f'{path} has several columns named {dup[0]!r}. Rename all but one.')

@@ -16,8 +16,6 @@ from ..options import *
 # %% ../../nbs/95_commands.benchmark.ipynb #7007183d
 _tables = 'recipes sizes leaks cleaning ablation genres bodies titles decades multimodal gain effort coverage labels'
 
-def _check_posters(name, p):
-    if not p.is_dir(): check_in(name, p, 'a csv or a folder of them', '')
 def _check_weights(name, p):
     if not p.is_file(): raise GenreError(f'{name}: there is no file {p}. Check the name.')
 
@@ -32,7 +30,7 @@ def _said(plan, out):
 # %% ../../nbs/95_commands.benchmark.ipynb #023c1ec4
 @command('Finished runs are kept in {out}; run the same command again, and it goes on.')
 def benchmark(
-    posters:path_option('A csv of posters, or the folder of the csv files of the course', check=_check_posters),
+    posters:path_option('A csv of posters, or the folder of the csv files of the course', check=check_csvs),
     out:path_option('Folder for the csv files and plots', check=check_out_folder, metavar='FOLDER')='results',
     only:one_of(_tables, f'Some of: {_tables.replace(" ", ", ")}; separated by commas', many=True)='',
     seeds:option(Optional[int], "Runs of each entry; each table's own number if not given", min=1, max=1000)=None,

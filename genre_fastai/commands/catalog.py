@@ -47,8 +47,8 @@ def _earlier(out):
 def _say_kept(cat, earlier, out):
     "Say how many rows have the split of an earlier catalog"
     if earlier is None: return
-    had = dict(zip(earlier.ok.df['id'], earlier.ok.df['split']))
-    n = sum(had.get(i)==s for i,s in zip(cat.ok.df['id'], cat.ok.df['split']))
+    from genre_fastai.catalog.build import earlier_splits
+    n = sum(had==s for had,s in zip(earlier_splits(cat.ok, earlier), cat.ok.df['split']))
     if n: print(f'{n} of {len(cat.ok)} rows keep the split that {out} gave them; --resplit divides all anew.')
 
 # %% ../../nbs/95_commands.catalog.ipynb #60c27b5b

@@ -17,9 +17,9 @@ from ..options import *
 # %% ../../nbs/95_commands.clean.ipynb #e4a62dec
 def _earlier(cat, log):
     "The journal of an earlier run; a `GenreError` where it holds what persons decided about another catalog"
-    from genre_fastai.clean.decisions import DecisionJournal
+    from genre_fastai.clean.decisions import DecisionJournal, by_rule
     old = DecisionJournal(log, cat, force=True).refresh()
-    mine = [d for d in [*old.done, *old.left_out] if not d['who'].startswith('rule ')]
+    mine = [d for d in [*old.done, *old.left_out] if not by_rule(d)]
     if mine and old.is_foreign:
         raise GenreError(f'{log} holds {len(mine)} decisions of persons about another catalog. Give another name as --out; '
             f'--journal {log} --force applies those that fit.')

@@ -123,12 +123,9 @@ def download(
 # %% ../../nbs/95_commands.collect.ipynb #e8fdbaba
 _sources = 'duckduckgo tmdb google list'
 
-def _queries(words, form):
-    "Class and query of each word, `class=query`"
-    pairs = [(o.partition('=')[0].strip(), o.partition('=')[2].strip() if '=' in o else form.replace('{}', o.strip())) for o in words]
-    if twice := [k for i,(k,_) in enumerate(pairs) if k in dict(pairs[:i])]:
-        raise GenreError(f'The class {twice[0]!r} stands there twice. Give each class one search.')
-    return dict(pairs)
+def _queries(words):
+    "A class, or class and query, of each word: `class` or `class=query`"
+    return [tuple(o.split('=', 1)) if '=' in o else o for o in words]
 
 @command(_goes_on)
 def collect(
@@ -141,7 +138,7 @@ def collect(
     timeout:_Timeout=30, cache_pixels:PixelsOption=False, engine:EngineOption='local',
 ):
     "From words to a folder: search, join, download. Run again, it goes on."
-    from genre_fastai.collect.posters import collect_posters, search_sources
+    from genre_fastai.collect.posters import collect_posters
     kw = dict(retry_failed=retry_failed, allow_private=allow_private, max_side=max_side, min_pixels=min_pixels, rgb=rgb,
         per_host=per_host, timeout=timeout, cache_pixels=cache_pixels or None, engine=engine)
-    collect_posters(_queries(classes, search_sources[source][1]), dest, n, source, conflicts, refresh, **kw)
+    collect_posters(_queries(classes), dest, n, source, conflicts, refresh, **kw)

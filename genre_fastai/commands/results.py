@@ -22,13 +22,11 @@ def _counts(text):
     if words and all(re.fullmatch('[0-9]{1,7}', o) for o in words): return [int(o) for o in words]
     raise GenreError(f'--sizes takes numbers separated by commas, not {text!r}.')
 
-def _check_posters(name, p):
-    if not p.is_dir(): check_in(name, p, 'a csv, or a folder of them', '')
 
 # %% ../../nbs/95_commands.results.ipynb #a6d7f28d
 @command('Finished runs are kept in {out}; run the same command again, and it goes on.')
 def results(
-    posters:path_option('A csv with file,label, or a folder with romance_horror_superhero.csv and the others', check=_check_posters),
+    posters:path_option('A csv with file,label, or a folder with romance_horror_superhero.csv and the others', check=check_csvs),
     out:path_option('Folder for the csv files and plots', check=check_out_folder, metavar='FOLDER')='results',
     seeds:option(int, 'Runs of each recipe', min=1, max=1000)=5,
     recipes:one_of(_compared, 'Some of: probe, head, article0, fastai, finetune, article1; separated by commas', many=True)='',

@@ -47,13 +47,13 @@ _bounds = dict(vocab_size=(10,500_000), hidden_size=(1,2048), num_hidden_layers=
 _optional = dict(type_vocab_size=(1,16), relative_attention_num_buckets=(2,512))
 _rest = 'layer_norm_eps','hidden_dropout_prob','attention_probs_dropout_prob' # what else is taken; other entries are passed by
 
-def _read_json(path, most=1_000_000):
+def _model_json(path, most=1_000_000):
     try: return read_json(path.read_bytes() if path.stat().st_size<=most else b'', path)
     except (OSError, GenreError): raise GenreError(f'{path} is not the json of a text model.') from None
 
 def _read_config(folder):
     "The configuration of a BERT or MPNet of a possible size"
-    d,path = _read_json(folder/'config.json'), folder/'config.json'
+    d,path = _model_json(folder/'config.json'), folder/'config.json'
     if d.get('model_type') not in ('bert','mpnet'):
         raise GenreError(f"{path} describes a {str(d.get('model_type'))[:40]!r}. Only the types 'bert' and 'mpnet' can be read.")
     for k,(low,high) in (_bounds | {k:v for k,v in _optional.items() if k in d}).items():
@@ -73,7 +73,7 @@ def _own_spec(folder, times):
     "What `text_models` would say of a folder whose files are of these times"
     d,limit = _read_config(folder),folder/'sentence_bert_config.json'
     most = d['max_position_embeddings'] - (2 if d['model_type']=='mpnet' else 0) # of MPNet's, two are for padding
-    told = _read_json(limit).get('max_seq_length') if limit.is_file() else None
+    told = _model_json(limit).get('max_seq_length') if limit.is_file() else None
     if type(told) is int and told>2: most = min(told, most)
     sums = [sha256_file(folder/o) for o in ('model.safetensors','tokenizer.json')]
     return dict(dims=d['hidden_size'], most=most, sha256=sums[0], words=sums[1])

@@ -12,7 +12,7 @@ import errno, shutil, tempfile
 from contextlib import contextmanager, nullcontext
 from fastai.vision.all import *
 from ..core import *
-from ..vision.cache import pixels_folder
+from ..measure import pixels_folder
 from ..vision.models import *
 
 # %% ../../nbs/61_train.top.ipynb #3dc83133

@@ -6,7 +6,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/vision.cache.html.md"""
 
 # %% auto #0
 __all__ = ['fit_methods', 'open_poster', 'blank_posters', 'PosterImage', 'as_picture', 'check_fit', 'digest_and_pixels',
-           'fit_poster', 'pixels_folder', 'PixelCache', 'pixel_cache', 'FilePixels', 'clear_pixels']
+           'fit_poster', 'PixelCache', 'pixel_cache', 'FilePixels', 'clear_pixels']
 
 # %% ../../nbs/43_vision.cache.ipynb #4b8b4ea0
 import errno, functools, hashlib, math, os, re, shutil, threading
@@ -15,9 +15,9 @@ from filelock import FileLock
 from ..catalog.core import Catalog, need_catalog
 from ..core import GenreError, keep_memory, safe_paths
 from ..images import BadImage, decode, read_bytes, upright_rgb
-from ..measure import MeasureStore, fit_image
+from ..measure import MeasureStore, fit_image, pixels_folder
 from ..parallel import ahead
-from ..store import cache_folder, delete_files
+from ..store import delete_files
 
 # %% ../../nbs/43_vision.cache.ipynb #baefebf9
 @contextmanager
@@ -110,15 +110,6 @@ def fit_poster(
     return digest_and_pixels(fn, check_fit(size, method), method)[1]
 
 # %% ../../nbs/43_vision.cache.ipynb #ce461d1a
-def pixels_folder(
-    folder=None, # Another folder, beside the catalog for example
-)->Path:
-    "Where pixels lie: `genre_fastai/pixels` in the user's cache folder, if no other is given"
-    if folder is None: return cache_folder()/'pixels'
-    if isinstance(folder, (str,os.PathLike)): return Path(folder)
-    raise GenreError(f'{folder!r} is no folder to keep pixels in. Give `cache_pixels=True` or the name of a folder; '
-        'the size is that of the posters.')
-
 class PixelCache:
     "The pixels of posters at one size, memory-mapped; `cache[rows]` copies some of them: (rows,3,height,width), uint8"
     def __init__(self,
