@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 from ..core import *
-from ..figure import fig_to_html, new_fig
+from ..figure import Plot, new_fig, to_html
 from ..experiments import *
 from ..catalog.core import *
 from ..predictions import *
@@ -89,12 +89,12 @@ def arm_panel(
     ax.invert_yaxis()
     ax.set_xlabel('accuracy')
 
-@patch(as_prop=True)
-def fig(self:CleaningReport):
+@patch
+def plot(self:CleaningReport)->Plot: # Its `df` is the summary
     "Each arm's mean and interval"
     fig,axs = new_fig((6,2.2))
     arm_panel(axs[0,0], self.summary)
-    return fig
+    return Plot(fig, self.summary, 'accuracy of each arm')
 
 # %% ../../nbs/83_clean.evaluate.ipynb #4642e8d4
 @patch
@@ -105,8 +105,8 @@ def __repr__(self:CleaningReport): return str(self)
 
 @patch
 def _repr_html_(self:CleaningReport):
-    said = f'<p>{html.escape(self.verdict)}</p>' if self.found else ''
-    return self.summary.to_html(index=False, escape=True, border=0) + said + fig_to_html(self.fig, 'accuracy of each arm')
+    plot,said = self.plot(), f'<p>{html.escape(self.verdict)}</p>' if self.found else ''
+    return to_html(plot.df) + said + to_html(plot.fig, plot.alt)
 
 # %% ../../nbs/83_clean.evaluate.ipynb #143615eb
 def _recipe_name(recipe, name, csv):
