@@ -9,7 +9,7 @@ __all__ = ['DownloadJournal', 'read_journal', 'iter_urls', 'Downloader', 'fetch_
            'download_posters']
 
 # %% ../../nbs/34_collect.download.ipynb #97829f28
-import asyncio, concurrent.futures, contextlib, functools, gc, hashlib, inspect, itertools, json, os, random, re, signal, sys
+import asyncio, concurrent.futures, contextlib, functools, gc, hashlib, inspect, itertools, json, os, random, re, signal
 import threading, time, warnings, weakref, zlib
 from collections import Counter
 from pathlib import Path
@@ -28,6 +28,7 @@ from .urls import UrlWarning, iter_list, named_label
 from ..engines import check_engine, connect_ray, n_slots, ray_map
 from ..images import BadImage, strict_pillow
 from ..measure import wanted_pixels
+from ..parallel import wants_bar, with_bar
 
 # %% ../../nbs/34_collect.download.ipynb #11ba80d6
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
@@ -681,8 +682,7 @@ def _summary(counts, dest, seconds):
 class _Bar:
     "A progress bar of fastprogress, with rate and failures as its comment"
     def __init__(self, total):
-        from fastprogress.fastprogress import progress_bar # it takes half a second to import
-        self.bar,self.start = progress_bar(range(total or 0), total=total or 'noinfer'), time.monotonic()
+        self.bar,self.start = with_bar(range(total or 0), total or 'noinfer', leave=True), time.monotonic()
         self.bar.update(0)
     def __call__(self, d):
         counts = Counter(dict(d.counts)) # another thread goes on counting
@@ -692,14 +692,11 @@ class _Bar:
     def close(self):
         if hasattr(self.bar, 'cols'): print() # the bar of a terminal leaves its line open
 
-def _wants_bar(progress):
-    from fastcore.imports import IN_NOTEBOOK
-    return IN_NOTEBOOK or sys.stdout.isatty() if progress is None else progress
 
 @contextlib.contextmanager
 def _showing(urls, progress):
     "What to call while the run goes on: the bar, or nothing"
-    if not _wants_bar(progress): yield lambda d: None
+    if not wants_bar(progress): yield lambda d: None
     else:
         bar = _Bar(len(urls) if hasattr(urls, '__len__') and not isinstance(urls, str) else None)
         try: yield bar

@@ -22,7 +22,6 @@ def _counts(text):
     if words and all(re.fullmatch('[0-9]{1,7}', o) for o in words): return [int(o) for o in words]
     raise GenreError(f'--sizes takes numbers separated by commas, not {text!r}.')
 
-
 # %% ../../nbs/95_commands.results.ipynb #a6d7f28d
 @command('Finished runs are kept in {out}; run the same command again, and it goes on.')
 def results(

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import chunked, patch
 from fastcore.foundation import L
-from fastcore.imports import IN_NOTEBOOK
 from PIL import Image
 from ..core import *
 from ..engines import check_engine, ray_map
-from ..parallel import ahead
+from ..parallel import ahead, with_bar
 from .films import as_columns, asked_thresh, cpu_rows, most_pixels, prediction_columns, read_posters
 
 # %% ../../nbs/86_deploy.batch.ipynb #0706ca61
@@ -327,12 +326,6 @@ class StreamReport:
             + f', {self.failed:,} without a prediction: {some}{"; ..." if self.failed>5 else ""}'*bool(self.failed))
 
 # %% ../../nbs/86_deploy.batch.ipynb #892a1a51
-def _bar(it, n, progress):
-    "A bar where somebody looks"
-    if not n or not ((IN_NOTEBOOK or sys.stdout.isatty()) if progress is None else progress): return it
-    from fastprogress import progress_bar # it takes a while to import
-    return progress_bar(it, total=n, leave=False)
-
 def _written(batches, out, report):
     "Yield each row of some batches after it is written"
     for rows in batches:
@@ -366,12 +359,12 @@ def predict_stream(
     batches = lambda: (rows(*o) for o in answers(predictor, films, bs, allow_private))
     if out is None:
         if resume: raise GenreError('`resume` goes on with a file. Give `out`.')
-        return _bar((o for part in batches() for o in part), n, bool(progress))
+        return with_bar((o for part in batches() for o in part), n, bool(n and progress))
     about = dict(model=short_hash(json.dumps(predictor.config, sort_keys=True, default=str)), thresh=np.asarray(thresh).tolist())
     report = StreamReport(Path(out))
     with closing(_Out(out, rows.columns, about)) as f:
         f.resume(films, report) if resume else f.begin()
-        report.before = f.before
-        for _ in _bar(_written(batches(), f, report), n and n-f.before, progress): pass
+        report.before,left = f.before, n and n-f.before
+        for _ in with_bar(_written(batches(), f, report), left, progress if left else False): pass
         f.end()
     return report

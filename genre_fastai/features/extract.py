@@ -19,6 +19,7 @@ from ..core import *
 from ..engines import check_engine, ray_map
 from ..images import BadImage
 from ..measure import MeasureStore, poster_size
+from ..parallel import ahead, with_bar
 from ..catalog.core import *
 from .store import *
 
@@ -211,7 +212,6 @@ class _Posters:
 @patch
 def batches(self:_Posters, rows, size):
     "Yield row numbers, digests and pixels of the files that can be read"
-    from genre_fastai.vision.cache import ahead
     records,fill = self.pixels(size, rows)
     def read(part, pool):
         at = records.find(self.digests[part])
@@ -224,11 +224,7 @@ def batches(self:_Posters, rows, size):
         if fill and new: records.add([keys[j] for j in new], pixels[new])
         return [part[k] for k in good], list(keys), pixels
     parts = list(chunked(rows, self.bs))
-    yield from ahead(read, _bar(parts) if self.progress and len(parts)>1 else parts)
-
-def _bar(it):
-    from fastprogress import progress_bar # it takes a while to import
-    return progress_bar(it, leave=False)
+    yield from ahead(read, with_bar(parts, progress=bool(self.progress) and len(parts)>1))
 
 # %% ../../nbs/50_features.extract.ipynb #f2f7a84c
 _keep_every = 256 # rows

@@ -16,7 +16,7 @@ from ..catalog.core import Catalog, need_catalog
 from ..core import GenreError, keep_memory, safe_paths
 from ..images import BadImage, decode, read_bytes, upright_rgb
 from ..measure import MeasureStore, fit_image, pixels_folder
-from ..parallel import ahead
+from ..parallel import ahead, with_bar
 from ..store import delete_files
 
 # %% ../../nbs/43_vision.cache.ipynb #baefebf9
@@ -172,7 +172,7 @@ def _add(self:PixelCache, files, threads, progress):
             raise GenreError(f'{f} cannot be decoded ({e}). '
                 'Check the images first with `cat.verify()`, or `genre-fastai catalog`.') from e
     parts = list(chunked(files, 64))
-    made = ahead(lambda part, pool: list(pool.map(one, part)), progress_bar(parts, leave=False) if progress else parts, threads=threads)
+    made = ahead(lambda part, pool: list(pool.map(one, part)), with_bar(parts, progress=bool(progress)), threads=threads)
     for got in made:
         digests,pixels = zip(*got)
         self.records.add(digests, np.stack(pixels), strict=True)
