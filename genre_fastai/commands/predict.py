@@ -84,6 +84,16 @@ def _predict_into(predictor, source, out, top, kw):
     return report
 
 # %% ../../nbs/95_commands.predict.ipynb #4cd5fb09
+def _check_films(files, texts, films):
+    "A `GenreError` where the words of a command are no films, or more than one kind of them"
+    if tables := [o for o in files if isinstance(o, Path) and o.suffix.lower() in ('.csv','.tsv','.parquet') and o.is_file()]:
+        raise GenreError(f'{tables[0]} is a table, and PICTURE is a picture. Give a table of films by --films {tables[0]}.')
+    if films and (files or texts): raise GenreError('--films is a table of films. Give it alone, without PICTURE and texts.')
+    if not (films or files or any(o.strip() for o in texts.values())):
+        raise GenreError('There is nothing to predict. Give PICTURE, a text such as --overview "...", or a table by --films.')
+    if texts and len(files)>1: raise GenreError(f'There are {len(files)} pictures, and a text is of one film. Give a table by --films.')
+
+# %% ../../nbs/95_commands.predict.ipynb #af71131f
 def _check_lines(name, p):
     check_out(name, p)
     if p.suffix.lower()!='.jsonl': raise GenreError(f'{name}: {p} is to be JSON lines. End its name with .jsonl.')
@@ -113,12 +123,7 @@ def predict(
 ):
     "Predict image files, or films from poster and text."
     texts,files = film_texts(overview, title, text), picture_files(files or [])
-    if tables := [o for o in files if isinstance(o, Path) and o.suffix.lower() in ('.csv','.tsv','.parquet') and o.is_file()]:
-        raise GenreError(f'{tables[0]} is a table, and PICTURE is a picture. Give a table of films by --films {tables[0]}.')
-    if films and (files or texts): raise GenreError('--films is a table of films. Give it alone, without PICTURE and texts.')
-    if not (films or files or any(o.strip() for o in texts.values())):
-        raise GenreError('There is nothing to predict. Give PICTURE, a text such as --overview "...", or a table by --films.')
-    if texts and len(files)>1: raise GenreError(f'There are {len(files)} pictures, and a text is of one film. Give a table by --films.')
+    _check_films(files, texts, films)
     if csv and as_json: raise GenreError('Give --csv or --json, not both.')
     if resume and not (csv or as_json): raise GenreError('--resume goes on with a file. Give --csv or --json.')
     if films and (out := csv or as_json): not_over(out, films)

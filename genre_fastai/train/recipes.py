@@ -461,6 +461,21 @@ def _train_fusion(cat, recipe, s, overrides):
     return model
 
 # %% ../../nbs/64_train.recipes.ipynb #d31742e2
+def _head_on_encodings(learn, s, start):
+    "Train the head of a network of poster and texts while both encoders are frozen; what validation rows say of it"
+    if learn.model.poster is not None and 'poster' not in learn.origin:
+        raise GenreError('A poster encoder of random weights has nothing to keep frozen. Give weights (--weights), or train everything: '
+            'freeze_epochs=0 and epochs=20 (--freeze-epochs 0 --epochs 20).')
+    monitor = s['keep_best'] if _best(learn, s['keep_best']) else 'valid_loss'
+    by_first(partial(learn.fit_encodings, s['freeze_epochs'], s['base_lr'], s['patience'], monitor, cbs=s['cbs']))
+    share_weights(learn.model)
+    learn.run_info.history,learn.run_info.kept = share((learn.run_info.history, learn.run_info.kept))
+    preds = _judge(learn, s['thresholds'])
+    learn.run_info.seconds = time.perf_counter()-start
+    print(f'A head on encodings after {learn.run_info.seconds:.0f} s: {_score(preds)} on {len(preds)} validation rows.', flush=True)
+    return preds
+
+# %% ../../nbs/64_train.recipes.ipynb #41e9f5bc
 def _network_learner(cat, recipe, s):
     "Loaders and learner of a network of poster and texts"
     if recipe=='article2': check_plot_size(s['size'])
@@ -478,17 +493,7 @@ def _train_network(cat, recipe, s, overrides):
     _seed_by_rank(s['seed'])
     learn.run_info.recipe = recipe
     learn.run_info.settings |= dict(recipe=recipe, modalities=','.join(learn.dls.modalities), **{k:_word(s[k]) for k in _told})
-    if s['freeze_epochs'] and learn.model.poster is not None and 'poster' not in learn.origin:
-        raise GenreError('A poster encoder of random weights has nothing to keep frozen. Give weights (--weights), or train everything: '
-            'freeze_epochs=0 and epochs=20 (--freeze-epochs 0 --epochs 20).')
-    if s['freeze_epochs']:
-        monitor = s['keep_best'] if _best(learn, s['keep_best']) else 'valid_loss'
-        by_first(partial(learn.fit_encodings, s['freeze_epochs'], s['base_lr'], s['patience'], monitor, cbs=s['cbs']))
-        share_weights(learn.model)
-        learn.run_info.history,learn.run_info.kept = share((learn.run_info.history, learn.run_info.kept))
-        first = _judge(learn, s['thresholds'])
-        learn.run_info.seconds = time.perf_counter()-start
-        print(f'A head on encodings after {learn.run_info.seconds:.0f} s: {_score(first)} on {len(first)} validation rows.', flush=True)
+    if s['freeze_epochs']: first = _head_on_encodings(learn, s, start)
     fit = _schedule(learn, s | dict(freeze_epochs=0))
     if s['epochs'] and first is not None: _keep_better(learn, first, fit, s['thresholds'], 'the head on encodings')
     elif s['epochs']:
