@@ -47,10 +47,19 @@ def _long_texts(texts, least=60, most=5):
 
 _linking = 'sha256','file','overview'
 
+def _of_many(df, by, c, most=5):
+    "Does a value of a column stand beside more than `most` films of different names? A picture that does says `no poster`"
+    named = [df[o].where(df[o]!='') for o in by if o in df and o!=c]
+    if not named: return pd.Series(False, df.index)
+    films = pd.concat(named, axis=1).bfill(axis=1).iloc[:,0].groupby(df[c]).nunique()
+    return df[c].isin(films.index[films>most]) & (df[c]!='')
+
 def _films(df, by):
-    "The table, in whose columns `by` films are as `film_key` has them; the picture that films without a poster share names none"
+    "The table, in whose columns `by` films are as `film_key` has them, and others are empty where they tell no film from another"
     if 'file' in df and (blank := is_blank(df['file'])).any(): df = df.assign(file=df['file'].mask(blank, df['id']))
     df = df.assign(**{c: film_keys(df[c], c) for c in by if c in df})
+    if 'sha256' in df: df = df.assign(sha256=df['sha256'].mask(df['status']=='failed', '')) # a page that says "not found" is no poster
+    df = df.assign(**{c: df[c].mask(_of_many(df, by, c), '') for c in ('sha256','file') if c in df})
     return df.assign(overview=_long_texts(df['overview'])) if 'overview' in df else df
 
 def _same(values):
@@ -70,7 +79,9 @@ def add_groups(self:Catalog,
     "Put every row into a group: same film, same bytes, same long overview, or linked by a pair"
     cat = _knowing(self, pairs)
     df = _films(cat.df, by)
-    chain = linked(len(df), [p for c in dict.fromkeys([*by, *_linking]) if c in df for p in _same(df[c])] + _pair_rows(cat))
+    names_none = ((df['sha256']=='') & (cat.df['sha256']!='')).to_numpy() if 'sha256' in df else np.zeros(len(df), bool)
+    pairs = [(a,b) for a,b in _pair_rows(cat) if not names_none[a] and not names_none[b]]
+    chain = linked(len(df), [p for c in dict.fromkeys([*by, *_linking]) if c in df for p in _same(df[c])] + pairs)
     group = pd.Series('', df.index)
     for c in [*by, 'file', 'url']: # the first of these that names anything in a chain gives the group its name
         if c not in df: continue
