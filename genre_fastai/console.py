@@ -9,8 +9,8 @@ __all__ = ['no_bars', 'say_line', 'user_error', 'SafeStream', 'safe_console', 'l
            'say_stopped']
 
 # %% ../nbs/94_console.ipynb #ad1c014a
-import contextlib, errno, os, re, signal, sys
-from .core import GenreError, hide_secrets, printable
+import contextlib, errno, os, re, sys
+from .core import GenreError, hide_secrets, printable, sigterm_raises
 
 # %% ../nbs/94_console.ipynb #037f2b90
 def no_bars():
@@ -83,18 +83,9 @@ def lost_output(out):
 # %% ../nbs/94_console.ipynb #0eb96f84
 class Terminated(KeyboardInterrupt): "SIGTERM: everything is put in order as for Ctrl-C"
 
-@contextlib.contextmanager
 def ends_well():
     "SIGTERM as an exception, so that locks and temporary files go"
-    me = os.getpid()
-    def end(*_):
-        if os.getpid()!=me: os._exit(143) # a child that somebody ends
-        raise Terminated()
-    try: old = signal.signal(signal.SIGTERM, end)
-    except ValueError: old = None # only the main thread may
-    try: yield
-    finally:
-        if old is not None: signal.signal(signal.SIGTERM, old)
+    return sigterm_raises(Terminated)
 
 def say_stopped(e, kept=''):
     "The line of an interrupted command, which may have been said where it happened; its exit code"

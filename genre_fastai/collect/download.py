@@ -9,15 +9,15 @@ __all__ = ['DownloadJournal', 'read_journal', 'iter_urls', 'Downloader', 'fetch_
            'download_posters']
 
 # %% ../../nbs/34_collect.download.ipynb #97829f28
-import asyncio, concurrent.futures, contextlib, functools, gc, hashlib, inspect, itertools, json, os, random, re, signal
+import asyncio, concurrent.futures, contextlib, functools, gc, hashlib, inspect, itertools, json, os, random, re
 import threading, time, warnings, weakref, zlib
 from collections import Counter
 from pathlib import Path
 import aiohttp, filelock, pandas as pd
 from fastcore.basics import patch, store_attr
 from fastcore.meta import delegates
-from genre_fastai.core import (GenreError, as_text, close_tail, hide_secrets, is_missing, keep_memory, redact, short_hash,
-    well_formed)
+from ..core import (GenreError, as_text, close_tail, hide_secrets, is_missing, keep_memory, redact, short_hash,
+    sigterm_raises, well_formed)
 from ..catalog.core import Catalog
 from ..catalog.sources import journal_catalog, journal_columns, journal_rows
 from .folder import ImageFolder, MeasureQueue, Workers, lack_error, writing
@@ -536,16 +536,6 @@ def _interrupt(self:Downloader, e):
     self.error = e
     if self.main: self.main.get_loop().call_soon_threadsafe(self.stop, e)
 
-@contextlib.contextmanager
-def _terminable():
-    "Within this block SIGTERM is an exception, as Ctrl-C is"
-    def end(*args): raise SystemExit(128+signal.SIGTERM)
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM)==signal.SIG_DFL
-    if ours: signal.signal(signal.SIGTERM, end)
-    try: yield
-    finally:
-        if ours: signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
 # %% ../../nbs/34_collect.download.ipynb #415f8483
 @contextlib.contextmanager
 def _rare_gc(objects=20_000):
@@ -566,7 +556,7 @@ def run(self:Downloader,
     rows,self.folder.measures = iter_urls(urls), MeasureQueue(self.cache_pixels)
     self._fit()
     keep_memory()
-    with (self.journal, self.folder, strict_pillow(), _terminable(), _rare_gc(), self.folder.measures as found,
+    with (self.journal, self.folder, strict_pillow(), sigterm_raises(SystemExit(143), True), _rare_gc(), self.folder.measures as found,
             concurrent.futures.ThreadPoolExecutor(1) as self.pool, Workers(self.writers, found.work_if_idle) as self.workers):
         self._resume(retry_failed)
         threading.Thread(target=self._thread, args=(rows,), daemon=True).start()

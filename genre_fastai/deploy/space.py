@@ -8,8 +8,7 @@ Docs: https://genre-fastai.github.io/genre_fastai/deploy.space.html.md"""
 __all__ = ['space_requirements', 'space_card', 'save_space']
 
 # %% ../../nbs/89_deploy.space.ipynb #3af0407f
-import json, os, re, secrets, shutil
-from contextlib import contextmanager
+import json, re, shutil
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 from ..core import *
@@ -94,21 +93,6 @@ def _copy_model(model, predictor, dest):
         if (Path(model)/o).exists(): shutil.copyfile(Path(model)/o, dest/'model'/o)
     return 'model'
 
-@contextmanager
-def _new_folder(out):
-    "A folder that gets its name when all is written"
-    out = Path(os.path.abspath(out))
-    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise GenreError(f'{out} is there already, and nothing is written over. Give another name, or remove it first.')
-    out.parent.mkdir(parents=True, exist_ok=True)
-    tmp = out.with_name(f'.{out.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.tmp')
-    try:
-        tmp.mkdir()
-        yield tmp
-        if out.is_dir(): out.rmdir() # an empty one; else it fails
-        os.rename(tmp, out)
-    finally: shutil.rmtree(tmp, ignore_errors=True)
-
 def save_space(
     model, # A model folder, an .onnx file, or `hub:user/name`
     out, # Folder to write; it is not there yet
@@ -118,7 +102,7 @@ def save_space(
     "Write a folder that is a Space of the Hugging Face hub"
     predictor = open_predictor(model)
     card,needs = space_card(predictor, title, license), space_requirements(predictor, is_onnx(model))
-    with _new_folder(out) as d:
+    with atomic_folder(out) as d:
         name = _copy_model(model, predictor, d)
         if open_predictor(d/name).vocab!=predictor.vocab: raise GenreError(f'{model} changed while it was copied. Do it again.')
         for file,text in {'app.py':_app.format(model=name), 'requirements.txt':needs, 'README.md':card}.items():

@@ -111,21 +111,18 @@ def _copy(src, dst, most):
 def _unpack(model, pieces, folder):
     "Join the pieces, and take the files of the model out of the zip into a new folder, which is there as a whole or not at all"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f'{folder}.lock'), tempfile.TemporaryDirectory(dir=folder.parent, prefix=f'{folder.name}.') as tmp:
+    with FileLock(f'{folder}.lock'):
         if folder.is_dir(): return # another process was quicker
-        whole,new = Path(tmp)/'all.zip', Path(tmp)/'new'
-        with open(whole, 'wb') as f:
+        with atomic_folder(folder) as new, tempfile.NamedTemporaryFile(dir=new, suffix='.zip') as whole:
             for p in pieces:
-                with open(p, 'rb') as piece: _copy(piece, f, 100_000_000)
-        new.mkdir()
-        try:
-            with zipfile.ZipFile(whole) as z:
-                for o,most in _sizes.items():
-                    with z.open(f'{model}/{o}') as src, open(new/o, 'wb') as dst: _copy(src, dst, most)
-        except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError) as e:
-            raise GenreError(f'The packages of {model} are damaged: {e}. Install them again: {text_models[model]["get"]}') from None
-        _check_weights(model, new)
-        new.rename(folder)
+                with open(p, 'rb') as piece: _copy(piece, whole, 100_000_000)
+            try:
+                with zipfile.ZipFile(whole) as z:
+                    for o,most in _sizes.items():
+                        with z.open(f'{model}/{o}') as src, open(new/o, 'wb') as dst: _copy(src, dst, most)
+            except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError) as e:
+                raise GenreError(f'The packages of {model} are damaged: {e}. Install them again: {text_models[model]["get"]}') from None
+            _check_weights(model, new)
 
 def _check_weights(model, folder):
     if sha256_file(folder/'model.safetensors')==text_models[model]['sha256']: return folder
