@@ -377,14 +377,16 @@ class CleaningSession:
         need_kind(issues, (pd.DataFrame,list,dict,type(None)), 'issues', 'a table: `find_issues(cat)`, or `pd.read_csv(file)`.')
         self.issues = _known_issues(pd.DataFrame(columns=['id','file']) if issues is None else pd.DataFrame(issues), self.at)
         _tell_left_out(log := DecisionJournal(self.journal, cat).refresh())
-        self.log = log
+        self.log,self.free = log, set(cat.dev.df['id'])
         if self.log.head is None: self.log.known = class_order([*cat.classes, *self.more])
         elif odd := [o for o in self.more if o not in self.classes]:
             raise GenreError(f'{self.journal} was begun without the class {odd[0]!r}. Its classes: {", ".join(self.classes)}. '
                 'Give these, or another journal.')
     @property
     def classes(self): return self.log.known
-    def __repr__(self): return f'CleaningSession({len(self.cat)} rows, {self.counts}, journal={str(self.journal)!r})'
+    def __repr__(self):
+        all_left = '' if len(self.issues) else '; without issues= all rows are to be looked at, and with it its list of suspects'
+        return f'CleaningSession({len(self.cat)} rows, {self.counts}, journal={str(self.journal)!r}{all_left})'
 
 # %% ../../nbs/80_clean.decisions.ipynb #d59f0499
 @patch
@@ -667,9 +669,9 @@ def pending(self:CleaningSession)->pd.DataFrame:
 
 @patch(as_prop=True)
 def counts(self:CleaningSession)->dict: # Rows for each action, and `left`
-    "How many rows were decided on, and how many of those with an issue are left"
-    done = self.decided
-    return {a:0 for a in actions} | Counter(d['action'] for d in done.values()) | dict(left=len(set(self.issues['id']) - set(done)))
+    "How many rows were decided on, and how many are left: of those with an issue, or without a list of issues of all that may be decided on"
+    done,todo = self.decided, set(self.issues['id']) if len(self.issues) else self.free
+    return {a:0 for a in actions} | Counter(d['action'] for d in done.values()) | dict(left=len(todo - set(done)))
 
 # %% ../../nbs/80_clean.decisions.ipynb #28dc2319
 @patch

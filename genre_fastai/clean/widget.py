@@ -109,7 +109,7 @@ class ImageCleaner(anywidget.AnyWidget):
         self._thread,self._looks = ThreadPoolExecutor(1, 'live'),None
         self.rows = cleaner_rows(session.cat, session.issues, interp)
         self.ids = self.rows['id'].tolist()
-        self.at,self.todo = {o:i for i,o in enumerate(self.ids)}, set(self.rows['id'][self.rows['split']!='test'])
+        self.at = {o:i for i,o in enumerate(self.ids)}
         self.pairs = _shown_pairs(session, self.at, pairs)
         self.thumbs = Thumbs(session.cat.path, height, max(400, 4*self.page_size))
         super().__init__()
@@ -119,10 +119,9 @@ class ImageCleaner(anywidget.AnyWidget):
 # %% ../../nbs/82_clean.widget.ipynb #36312f81
 @patch
 def _counts(self:ImageCleaner):
-    "As the session counts; without a list of issues, all rows that may be changed are to be looked at"
+    "As the session counts; in a list that learns, all rows that may be decided on are to be looked at"
     c = self.session.counts
-    if len(self.session.issues) and self.live is None: return c
-    return c | dict(left=len(self.todo) - sum(o in self.todo for o in self.session.decided))
+    return c if self.live is None else c | dict(left=len(self.session.free - set(self.session.decided)))
 
 @patch
 def __repr__(self:ImageCleaner):
