@@ -14,6 +14,7 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from scipy.special import expit
 from ..core import *
+from ..logistic import solver_threads
 from ..metrics import log_odds
 from ..catalog.core import *
 from ..catalog.splits import *
@@ -31,7 +32,7 @@ class _Folds:
         from sklearn.linear_model import LogisticRegression
         if key not in self.models or len(self.models[key].classes_)!=len(set(y)):
             self.models[key] = LogisticRegression(C=self.C, max_iter=300, tol=1e-3, warm_start=True)
-        with warnings.catch_warnings():
+        with solver_threads(self.Z), warnings.catch_warnings():
             warnings.simplefilter('ignore') # few rows of many classes are no regression; what is not exact now goes on next time
             return self.models[key].fit(self.Z[rows], y)
 
