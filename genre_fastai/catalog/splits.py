@@ -62,6 +62,7 @@ def _films(df, by):
     df = df.assign(**{c: df[c].mask(_of_many(df, by, c), '') for c in ('sha256','file') if c in df})
     return df.assign(overview=_long_texts(df['overview'])) if 'overview' in df else df
 
+# %% ../../nbs/14_catalog.splits.ipynb #9356d09e
 def _same(values):
     "Pairs of neighbours with the same non-empty value"
     last,res = {},[]
