@@ -23,5 +23,7 @@ def demo(
     epochs:option(int, 'Epochs of fine-tuning after the solved head', min=0)=3,
 ):
     "Run every stage once, and write a report. It takes drawn posters, or yours."
-    with large_import(): from genre_fastai.course.demo import run_demo
-    run_demo(out, posters, n, arch, or_none(weights), epochs, rule, seed)
+    with large_import():
+        from genre_fastai.course.demo import run_demo
+        from genre_fastai.train.checkpoint import in_shell
+    with in_shell(): run_demo(out, posters, n, arch, or_none(weights), epochs, rule, seed)

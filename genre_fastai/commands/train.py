@@ -72,11 +72,11 @@ def _by_first(f):
 def _fit(cat, folder, recipe, **kw):
     "Train by a recipe, and save the model"
     with large_import():
-        from genre_fastai.train.checkpoint import run_lock
+        from genre_fastai.train.checkpoint import in_shell, run_lock
         from genre_fastai.train.recipes import train
         from genre_fastai.deploy.folder import save_predictor
     with run_lock(folder): # until the model is there
-        learn = train(cat, recipe, **kw)
+        with in_shell(): learn = train(cat, recipe, **kw)
         if int(os.environ.get('RANK', 0)): raise SystemExit # of several processes the first one saves and evaluates
         print(f'model in {save_predictor(learn, folder)}', flush=True)
         (folder/'checkpoint.pth').unlink(missing_ok=True)
