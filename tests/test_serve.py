@@ -73,7 +73,10 @@ def test_what_is_not_answered_is_said_in_words(web, o):
 @pytest.mark.parametrize('method', 'GET PUT PATCH DELETE'.split())
 def test_predictions_are_asked_for_by_post(web, method):
     r = web.request(method, '/api/predict')
-    assert r.status_code==405 and r.headers['allow']=='POST' and r.json()['error']
+    assert r.status_code==405 and r.headers['allow']=='POST' and 'curl -F file=@poster.jpg' in r.json()['error']
+
+def test_a_wrong_field_names_the_right_ones(web):
+    assert 'There are file, url' in web.post('/api/predict', files=dict(picture=b'x')).json()['error']
 
 def test_size_is_counted_not_believed(app):
     web = TestClient(app) # which raises what would be a traceback in the log

@@ -669,7 +669,7 @@ def pending(self:CleaningSession)->pd.DataFrame:
 
 @patch(as_prop=True)
 def counts(self:CleaningSession)->dict: # Rows for each action, and `left`
-    "How many rows were decided on, and how many are left: of those with an issue, or without a list of issues of all that may be decided on"
+    "How many rows were decided on, and how many are left: those with an issue, or without a list of issues all that may be decided on"
     done,todo = self.decided, set(self.issues['id']) if len(self.issues) else self.free
     return {a:0 for a in actions} | Counter(d['action'] for d in done.values()) | dict(left=len(todo - set(done)))
 

@@ -28,7 +28,12 @@ def serve(
     allow_private:option(bool, 'Fetch from addresses in private networks too', '--allow-private')=False,
     allowed_hosts:option(str, 'Names that it answers to beside localhost, with commas: that of a proxy before it; * for any')='',
 ):
-    "Serve a model: a page to drop posters on, and a JSON endpoint. It needs the extra web."
+    """Serve a model: a page to drop posters on, and a JSON endpoint. It needs the extra web.
+
+    A program sends a form. Its field file is the poster, or url its address; a text goes into a field named as its column, such as
+    overview:
+
+    curl -F file=@poster.jpg http://127.0.0.1:7860/api/predict"""
     print('The model is being loaded.', flush=True)
     with large_import(): from genre_fastai.deploy.serve import serve
     serve(model, host, port, neighbors, max_mb=max_mb, per_minute=per_minute, allow_private=allow_private,

@@ -312,7 +312,9 @@ async def _asked(request, columns, max_bytes):
         return _given(None, o.get('url'), o.get('texts') or {}, columns)
     if kind!='multipart/form-data': raise _Refusal(415, 'Send multipart/form-data with a file, or application/json with a url or texts.')
     async with request.form(max_files=1, max_fields=20, max_part_size=1<<17) as form:
-        if odd := [k for k in form if k not in ('file','url',*columns)]: raise GenreError(f'There is no field {odd[0][:60]!r} here.')
+        fields = 'file', 'url', *columns
+        if odd := [k for k in form if k not in fields]:
+            raise GenreError(f'There is no field {odd[0][:60]!r} here. There are {", ".join(fields)}.')
         file,texts = form.get('file'), {k:form[k] for k in columns if k in form}
         if file is not None and not hasattr(file, 'read'): raise GenreError('`file` is to be a file; an address goes into `url`.')
         data = None if file is None else await file.read()
@@ -320,6 +322,12 @@ async def _asked(request, columns, max_bytes):
     return _given(data, form.get('url'), texts, columns)
 
 # %% ../../nbs/89_deploy.serve.ipynb #50f657e3
+def _how_to_ask(service):
+    "One line for a program: the fields of a form, and an example"
+    fields = ['`file` (the poster) or `url` (its address)']*service.sees + [f'`{o}` (a text)' for o in service.columns]
+    shown = ['-F file=@poster.jpg']*service.sees + [f'-F "{o}=..."' for o in service.columns]
+    return f'Ask by POST, with a form that has {", ".join(fields)}: curl {" ".join(shown)} http://.../api/predict'
+
 def _endpoints(app, service, JSONResponse, Request, HTTPException, in_thread):
     "The JSON endpoints"
     async def predict(request:Request):
@@ -333,7 +341,7 @@ def _endpoints(app, service, JSONResponse, Request, HTTPException, in_thread):
     async def health(): # answers while all threads are busy
         p = service.predictor
         return dict(status='ok', classes=list(p.vocab), modalities=list(p.modalities), multi=bool(p.config['multi']))
-    async def refuse(): return JSONResponse(dict(error='Ask by POST.'), 405, {'allow':'POST'}) # the page behind it would say 404
+    async def refuse(): return JSONResponse(dict(error=_how_to_ask(service)), 405, {'allow':'POST'}) # the page would say 404
     app.add_api_route('/api/predict', predict, methods=['POST'], response_model=None)
     app.add_api_route('/api/predict', refuse, methods='GET HEAD PUT PATCH DELETE OPTIONS'.split(), include_in_schema=False)
     app.add_api_route('/api/health', health, methods=['GET'], response_model=None)
