@@ -226,6 +226,13 @@ class Plot:
         table = '' if self.df is None else f'<details {no_math}><summary>Table</summary>{to_html(self.df)}</details>'
         return fig_to_html(self.fig, self.alt) + table
 
+# %% ../nbs/04_figure.ipynb #8881b815
+@patch
+def show(self:Plot):
+    "Show the figure and its table here, wherever in a cell"
+    from IPython.display import display
+    display(self)
+
 # %% ../nbs/04_figure.ipynb #eb4298fe
 def _flat(df):
     "The index as the first column, under a name that no other column has"
