@@ -146,6 +146,7 @@ def card(self:Catalog,
     "What is in this catalog: counts, losses, sizes, sources, pictures"
     title = title or self.path.resolve().name
     title = f'{title}: {len(self.ok):,} of {len(self):,} images take part, {len(self.classes)} classes, catalog {self.hash}'
+    if len(self.ok)<len(self): title += f' (of the rows that take part, which a trained network names: {self.ok.hash})'
     tables = {k:t for k,t in _tables(self) if t is not None}
     return DataCard(title, tables, _pictures(self.ok, pictures, height, seed) if pictures else ())
 
