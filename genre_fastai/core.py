@@ -9,8 +9,8 @@ __all__ = ['short_hash', 'bare_url', 'redact', 'hide_secrets', 'printable', 'Gen
            'sha256_file', 'well_formed', 'json_line', 'close_tail', 'nests', 'json_lines', 'is_whole', 'short_repr',
            'check_whole', 'check_number', 'read_json', 'is_entry_text', 'is_entry_texts', 'is_entry_number',
            'is_entry_size', 'is_entry_thresh', 'stays_inside', 'safe_path', 'is_device', 'safe_paths', 'is_missing',
-           'as_text', 'as_texts', 'escape_cell', 'unescape_cell', 'csv_text', 'as_windows', 'read_text', 'read_table',
-           'keep_memory', 'large_import', 'sigterm_raises', 'posters_path']
+           'as_text', 'as_texts', 'n_of', 'does', 'bare_name', 'escape_cell', 'unescape_cell', 'csv_text', 'as_windows',
+           'read_text', 'read_table', 'keep_memory', 'large_import', 'sigterm_raises', 'posters_path']
 
 # %% ../nbs/00_core.ipynb #909ba3f4
 import atexit, contextlib, csv, ctypes, functools, gc, hashlib, io, json, numbers, os, re, reprlib, secrets, shutil, signal
@@ -405,6 +405,27 @@ def as_texts(
     col = col.astype(object)
     if set(map(type, vals := col.tolist()))<={str} and not _unwritable.search(''.join(vals)): return col # as nearly always
     return col.map(as_text).astype(object)
+
+# %% ../nbs/00_core.ipynb #b1d9e0a2
+def n_of(
+    n:int, # How many
+    of='row', # Of what; the plural gets an s
+)->str:
+    "A number of things, as a sentence says it"
+    return f'{n} {of}{"s"*(n!=1)}'
+
+def does(
+    n:int, # How many
+    verb:str, # What several of them do: take, have, are
+)->str:
+    "The verb that goes with so many"
+    return verb if n!=1 else dict(have='has', are='is').get(verb, f'{verb}s')
+
+def bare_name(
+    name:str, # Of a column
+)->str:
+    "The letters and digits of a name, in small letters"
+    return re.sub(r'[\W_]+', '', name).lower()
 
 # %% ../nbs/00_core.ipynb #db63deeb
 _formula,_quoted = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"'+[=+\-@\t\r]")

@@ -257,8 +257,6 @@ class TableWarning(UserWarning):
 
 def _say(msg): warnings.warn(msg, TableWarning, stacklevel=2)
 
-def _n(k, of='row'): return f'{k} {of}{"s"*(k!=1)}'
-
 # %% ../nbs/06_tables.ipynb #5f2d6805
 columns = 'id file label labels split group url sha256 width height mode status reason'.split() # of a catalog, in this order
 _own_id = re.compile(r'[0-9a-f]{16}(-\d+)?')
@@ -334,7 +332,8 @@ def _status(df, what):
     "The table, whose `status` has words of ours; rows with others take no part, and are counted"
     vals = ['' if is_unknown(o) else o.strip().casefold() for o in as_texts(df['status'])]
     if odd := sorted({o for o in vals if o} - _states):
-        _say(f'{what}: {_n(sum(o in odd for o in vals))} with the status {odd[0]!r} and not ok take no part.')
+        n = sum(o in odd for o in vals)
+        _say(f'{what}: {n_of(n)} with the status {odd[0]!r} and not ok {does(n, "take")} no part.')
     return df.assign(status=vals)
 
 def _no_clash(df, what):
@@ -405,7 +404,7 @@ def _likely(df, c, new, what):
     top = max(n.values(), default=0)
     if len(n)<3 or top==1 and not new.endswith('_id'): return df # nothing has to stay together
     if is_lump(top, len(vals)):
-        _say(f'{what}: the column `{c}` says the same in {top} of {_n(len(vals))}, and is not used. Call it `{new}` where it names films.')
+        _say(f'{what}: the column `{c}` says the same in {top} of {n_of(len(vals))}, and is not used. Call it `{new}` if it names films.')
         return df
     if top>1: _say(f'{what}: the column `{c}`, such as {vals[0][:60]!r}, was taken for names of films (`{new}`), which no split divides. '
         'Call it otherwise where that is wrong.')
@@ -442,7 +441,7 @@ def _films(df, what):
         odd = ((vals!='') & (film_keys(vals, c)=='')).tolist()
         if not any(odd): continue
         word = Counter(v for v,o in zip(vals, odd) if o).most_common(1)[0][0]
-        _say(f'{what}: {_n(sum(odd))} with {word!r} in `{c}`, which names no film: each counts as a film of its own. '
+        _say(f'{what}: {n_of(sum(odd))} with {word!r} in `{c}`, which names no film: each counts as a film of its own. '
             'Where it is the name of a film, write it otherwise.')
         df = df.assign(**{c: ['' if o else v for v,o in zip(vals, odd)]})
     return df
@@ -465,7 +464,7 @@ def _join(lists, what):
     same = same_labels(lists)
     if not same: return lists
     n = Counter(o for t in lists for o in t if o in same)
-    some = ', '.join(f'{a!r} ({_n(k)}) is {same[a]!r}' for a,k in n.most_common(5))
+    some = ', '.join(f'{a!r} ({n_of(k)}) is {same[a]!r}' for a,k in n.most_common(5))
     _say(f'{what}: labels that only differ in case or in characters that look the same are one class: {some}.')
     return [list(dict.fromkeys(same.get(o, o) for o in t)) for t in lists]
 
@@ -475,7 +474,7 @@ def _hidden(raw, what, col):
     odd = [i for i,v in enumerate(raw) if isinstance(v, str) and clean_label(v)!=re.sub(r'[ \t\r\n]+', ' ', v).strip(' ')]
     if not odd: return
     first = raw[odd[0]]
-    _say(f'{what}: {_n(len(odd), "cell")} of `{col}` with invisible characters or accents apart from their letters cleaned, the first in '
+    _say(f'{what}: {n_of(len(odd), "cell")} of `{col}` with invisible characters or accents apart from their letters cleaned, the first in '
         f'row {odd[0]+1}: '
         f'{ascii(first)[:100]} was read as {clean_label(first)[:100]!r}.')
 
@@ -498,7 +497,7 @@ def _how_read(raw, lists, how, what, col, asked):
     inside = lambda o: any(len(_split_at(o, sep))>1 for sep in _sure[2:] if sep!=how)
     parts = (o for v in texts for o in (_pieces(v, how) if how in _seps else [v]) if inside(o))
     if odd or (odd := next((o for o in map(clean_label, parts) if any(o in t for t in lists)), None)):
-        _say(f'{what}: {odd!r} in `{col}` ({_n(sum(odd in t for t in lists))}) was taken for the name of one class. Where it is several '
+        _say(f'{what}: {odd!r} in `{col}` ({n_of(sum(odd in t for t in lists))}) was taken for the name of one class. Where it is several '
             'labels, call the column `labels`, and separate them by |.')
 
 # %% ../nbs/06_tables.ipynb #feb623d2
@@ -509,12 +508,12 @@ def _unlabelled(df, raw, lists, what, col):
     odd = [i for i in odd if status[i] in ('', 'ok')]
     if not odd: return df
     torn = [i for i in odd if isinstance(raw[i], str) and _is_torn(raw[i])]
-    if torn: _say(f'{what}: {_n(len(torn))} with a list in `{col}` that is cut off or damaged take no part; the first is row {torn[0]+1}: '
-        f'{raw[torn[0]][:80]!r}. Write the whole list there.')
+    if torn: _say(f'{what}: {n_of(len(torn))} with a list in `{col}` that is cut off or damaged {does(len(torn), "take")} no part; '
+        f'the first is row {torn[0]+1}: {raw[torn[0]][:80]!r}. Write the whole list there.')
     if bare := [i for i in odd if i not in set(torn)]:
         words = ', '.join(repr(w) for w,_ in Counter(clean_label(raw[i])[:40] for i in bare).most_common(3))
-        _say(f'{what}: {_n(len(bare))} with {words} in `{col}`, which says that nothing is known, take no part; the first is row '
-            f"{bare[0]+1}. Where it is a class, give it another name, such as 'no genre'.")
+        _say(f'{what}: {n_of(len(bare))} with {words} in `{col}`, which says that nothing is known, {does(len(bare), "take")} no part; the '
+            f"first is row {bare[0]+1}. Where it is a class, give it another name, such as 'no genre'.")
     reason = as_texts(df['reason']).tolist() if 'reason' in df else ['']*len(df)
     for i in odd: status[i],reason[i] = 'dropped', f'no label: {clean_label(raw[i])[:40]}'
     return df.assign(status=status, reason=reason)
@@ -650,7 +649,7 @@ def _by_marks(df, cols, what):
     if len(n)==1:
         _say(f'{what}: {names} says the same of all {len(df)} rows, so it divides nothing.')
         return df
-    none = f' ({_n(silent)} of which nothing is said among them)' if silent else ''
+    none = f' ({n_of(silent)} of which nothing is said among them)' if silent else ''
     _say(f'{what}: {names} makes {", ".join(f"{n[k]} {k}" for k in split_words if n[k])} rows{none}. They stay so; give resplit=True '
         '(--resplit) to divide the table anew.')
     return df.assign(split=found)
@@ -717,7 +716,7 @@ def as_frame(
         n = {c: len(v) for c,v in df.items() if isinstance(v, (list, tuple, np.ndarray))}
         if len(set(n.values()))>1:
             a,b = max(n, key=n.get), min(n, key=n.get)
-            raise GenreError(f'{what} has columns of unequal length: {_n(n[a], "value")} in `{a}`, {n[b]} in `{b}`. Give one for each row.')
+            raise GenreError(f'{what} has columns of unequal length: {n_of(n[a], "value")} in `{a}`, {n[b]} in `{b}`. Give one a row.')
     try: return pd.DataFrame(df)
     except (ValueError, TypeError) as e:
         raise GenreError(f'{what} is no table: {str(e)[:200]}. Give a DataFrame, or a list of dicts.') from e
@@ -849,7 +848,7 @@ def relative_names(
     i = min(res)
     kinds = {'with backslashes or ': lambda o: '\\' in o, 'absolute or ': is_absolute}
     kinds = ''.join(w for w,f in kinds.items() if any(f(names[j]) for j in res))
-    _say(f'{what}: {_n(len(res), "name")} of files ({kinds}written otherwise than on this disk) looked for in {folder}: '
+    _say(f'{what}: {n_of(len(res), "name")} of files ({kinds}written otherwise than on this disk) looked for in {folder}: '
         f'{names[i]!r} in row {i+1} was taken for {res[i]!r}.')
     return [res.get(i, o) for i,o in enumerate(names)]
 

@@ -406,7 +406,7 @@ def test_marks_that_belong_to_names(tmp_path):
 def test_a_list_that_is_cut_off(tmp_path, cell):
     cat,said = raw(tmp_path, table([cell, "['Action']", "['Drama', nan]", 'array(["Action"], dtype=object)'], 'genres').to_csv(index=False))
     assert cat.targets==[[],['Action'],['Drama'],['Action']] and cat.df['status'].tolist()==['dropped','ok','ok','ok']
-    assert 'cut off or damaged take no part; the first is row 1' in said
+    assert 'cut off or damaged takes no part; the first is row 1' in said
 
 def test_quotes_that_take_in_rows(tmp_path):
     rows = [f'p/{i}.jpg,{"ab"[i%2]*3},{2000+i}' for i in range(6)]

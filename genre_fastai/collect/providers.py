@@ -16,6 +16,7 @@ import pandas as pd
 from fastcore.basics import patch
 from ..core import *
 from ..tables import clean_label, is_unknown, read_labels, tmdb_genre_ids, year_of
+from ..catalog.core import plot_names
 from .urls import *
 
 # %% ../../nbs/32_collect.providers.ipynb #66be356c
@@ -88,14 +89,13 @@ _film_names = dict(title='title movietitle primarytitle seriestitle filmtitle mo
     year='year startyear releaseyear releasedyear titleyear movieyear filmyear',
     date='releasedate dateofrelease releasedon released date premiered',
     genres='genres genre genrenames moviegenres moviegenre genrelist genreids category categories',
-    overview='overview plot description plotoverview plotsummary plotdescription synopsis summary',
+    overview=plot_names,
     imdb_id='imdbid imdb imdbtitleid tconst const titleid imdbcode', imdb_link='imdblink imdburl movieimdblink id url link',
     tmdb_id='tmdbid tmdb', source='imdblink imdburl movieimdblink filmurl movieurl', imdb_score='imdbscore imdbrating', label='label',
     poster='posterurl posterlink posterpath poster posterimage posterimageurl posterimg imageurl imagelink image img imgurl imglink '
     'coverurl cover picture pictureurl thumbnail url link src')
 
-def _plain(name): return re.sub(r'[\W_]+', '', name).lower()
-def _like(df, words): return [c for w in words.split() for c in df if _plain(c)==w]
+def _like(df, words): return [c for w in words.split() for c in df if bare_name(c)==w]
 
 def _column(df, words, read):
     "The values of the first of these columns in which `read` finds any, and its name"
@@ -113,7 +113,7 @@ def _film_genres(df):
     "The genres of each film, the numbers of cells that cannot be read, and the columns they were in"
     for c in _like(df, _film_names['genres']):
         if not all(map(is_unknown, df[c])): return *_genre_lists(df[c]), [c]
-    if many := [c for c in df if re.fullmatch(r'(genre|category)s?\d{1,2}', _plain(c))]:
+    if many := [c for c in df if re.fullmatch(r'(genre|category)s?\d{1,2}', bare_name(c))]:
         cols = [_genre_lists(df[c]) for c in many]
         return [list(dict.fromkeys(sum(os, []))) for os in zip(*(o for o,_ in cols))], sorted({i for _,b in cols for i in b}), many
     hot = _one_hot(df)
@@ -166,7 +166,7 @@ def _film_columns(df, path, size, images):
     get = lambda role, read=_text: _column(df, _film_names[role], read)[0]
     url,at = _column(df, _film_names['poster'], lambda v: _poster_url(v, size, images))
     if not at: raise _no_poster(df, path)
-    of_tmdb = _plain(at)=='posterpath' or any('image.tmdb.org' in o for o in url)
+    of_tmdb = bare_name(at)=='posterpath' or any('image.tmdb.org' in o for o in url)
     imdb = [a or b for a,b in zip(get('imdb_id', _imdb), get('imdb_link', _imdb_link))]
     tmdb = _column(df, _film_names['tmdb_id'] + ' id'*of_tmdb, _number)[0]
     year = [a or b for a,b in zip(get('year', year_of), get('date', _date_year))]

@@ -122,8 +122,6 @@ def _cells(lines, delim):
     rows = csv.reader([o.replace('\0', '') for o in lines], delimiter=delim, skipinitialspace=True)
     return [[unescape_cell(o.strip()) for o in r] for r in rows if r] or [[]]
 
-def _plain(name): return re.sub(r'[\W_]+', '', name).lower()
-
 # %% ../../nbs/30_collect.urls.ipynb #186ea1cb
 _label_names = set('genre category class target'.split())
 
@@ -146,7 +144,7 @@ def _address_columns(rows):
 
 def _url_column(names, rows, path):
     "The number of the column with the addresses, None where there is none"
-    at,low = _address_columns(rows), list(map(_plain, names))
+    at,low = _address_columns(rows), list(map(bare_name, names))
     known = [low.index(o) for o in _url_names if o in low]
     some = [i for i in known if i in at] or known*(len(at)!=1) or at
     if known or len(some)<2: return some[0] if some else None
@@ -174,7 +172,7 @@ def url_header(
     parts = {d: _cells([line, *(o for o in more if len(o)<=10_000)], d) for d in _delims}
     if any(_web.match(o) for rows in parts.values() for o in rows[0]): return None
     for d,(names,*rows) in parts.items():
-        known = set(map(_plain, names)) & set(_url_names)
+        known = set(map(bare_name, names)) & set(_url_names)
         if not known and len(names)<2: continue
         rows = [r for r in rows if len(r)==len(names)]
         if (col := _url_column(names, rows, path)) is None: continue
