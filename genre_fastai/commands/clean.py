@@ -10,7 +10,7 @@ __all__ = []
 # %% ../../nbs/95_commands.clean.ipynb #e9cebb32
 from typing import Optional
 import typer
-from ..core import GenreError, large_import
+from ..core import GenreError, does, large_import, n_of
 from .base import *
 from ..options import *
 
@@ -33,7 +33,8 @@ def _begin_anew(cat, log):
     if not old.done: return
     sess = CleaningSession(cat, log, who='rule anew')
     sess.undo_rules()
-    print(f'What rules decided in an earlier run is decided anew; {len(sess.log.done)} decisions of persons hold.')
+    n = len(sess.log.done)
+    print(f'What rules decided in an earlier run is decided anew; {n_of(n, "decision")} of persons {does(n, "hold")}.')
 
 def _looks_of(model):
     "What a saved model looks at: whether at posters, and the names of its texts, as `seen_and_read` gives them"
@@ -94,7 +95,8 @@ def clean(
     csv:CatalogArg, out:OutOption, rule:RuleOption=None,
     journal:path_option('Apply the decisions of this journal instead of a rule', kind=Optional[str])=None,
     force:option(bool, 'Apply what fits of a journal of another catalog', '--force')=False,
-    arch:ArchOption='tf_efficientnet_lite0', weights:WeightsOption='auto', seed:SeedOption=42, path:PathOption=None,
+    arch:option(str, 'Architecture, of torchvision or timm, for the features that find issues')='tf_efficientnet_lite0',
+    weights:WeightsOption='auto', seed:SeedOption=42, path:PathOption=None,
     modalities:option(Optional[str], 'What rows are judged by: poster, columns of texts, or both; those of --model, or the poster')=None,
     model:ModelOption=None, ctx:typer.Context=None,
 ):
