@@ -570,7 +570,7 @@ def _read_column(df, col, what, form):
     if how=='one' and _plain(col) not in (new, 'genres'): _say(f'{what}: the column `{col}` was taken for the {new}, such as {lists[0]}.')
     df = _as(df, col, new).assign(**{new: label_texts(lists)})
     if new=='labels' and col!='labels': df = df.drop(columns='label', errors='ignore')
-    return _unlabelled(df, raw, lists, what, new)
+    return _unlabelled(df, raw, lists, what, col)
 
 # %% ../nbs/06_tables.ipynb #db393769
 _yes = set('true t yes y 1 1.0 x wahr ja vrai oui vero verdadero s\u00ed si'.split()) # a spreadsheet writes TRUE in its language

@@ -408,6 +408,10 @@ def test_a_list_that_is_cut_off(tmp_path, cell):
     assert cat.targets==[[],['Action'],['Drama'],['Action']] and cat.df['status'].tolist()==['dropped','ok','ok','ok']
     assert 'cut off or damaged takes no part; the first is row 1' in said
 
+def test_one_row_without_a_label_is_told_by_its_own_column(tmp_path):
+    said = raw(tmp_path, table(['N/A', 'Drama|Action', 'Drama'], 'Genre').to_csv(index=False))[1]
+    assert "1 row with 'N/A' in `Genre`, which says that nothing is known, takes no part; the first is row 1." in said
+
 def test_quotes_that_take_in_rows(tmp_path):
     rows = [f'p/{i}.jpg,{"ab"[i%2]*3},{2000+i}' for i in range(6)]
     text = lambda r, sep=',', head='file,label,year': '\n'.join([head, *r]).replace(',', sep) + '\n'
