@@ -25,7 +25,9 @@ from .blank import is_blank
 image_suffixes = set('.jpg .jpeg .jpe .jif .jfif .pjpeg .pjp .png .apng .webp .gif .bmp .dib .tif .tiff .avif .heic .heif '
     '.jp2 .j2k .jpx .jpf .jxl .ico .svg .psd .ppm .pgm .pbm .pnm'.split())
 
-def _is_model(names): return {'config.json','model.safetensors'}<=set(names) # whose picture of validation rows is no poster
+def _is_model(folder):
+    "Is it a model folder, whose picture of validation rows is no poster?"
+    return all(os.path.exists(os.path.join(folder, o)) for o in ('config.json','model.safetensors'))
 
 def _entries(folder):
     "The name and the entry of each file below a folder, but for model folders in it; no entry for a folder that cannot be read"
@@ -38,7 +40,7 @@ def _entries(folder):
             if not rel: raise
             yield rel, None
             continue
-        if rel and _is_model(e.name for e in here): continue
+        if rel and _is_model(os.path.join(folder, rel)): continue
         for e in here:
             if not e.is_dir(follow_symlinks=False): yield rel+e.name, e
             elif not e.name.startswith('.'): todo.append(f'{rel}{e.name}/')
@@ -133,7 +135,7 @@ def _warn_empty(folder, parts, splits):
     have = {tuple(p[:2 if splits else 1]) for p in parts}
     tops = [folder/o for o in {p[0] for p in parts}] if splits else [folder]
     dirs = [o for t in tops for o in t.iterdir() if o.name[0] not in '._' and o.is_dir()]
-    empty = sorted(o.name for o in dirs if o.relative_to(folder).parts not in have and not _is_model(os.listdir(o)))
+    empty = sorted(o.name for o in dirs if o.relative_to(folder).parts not in have and not _is_model(o))
     if not empty: return
     what,it = (f'the folder {empty[0]} holds','it') if len(empty)==1 else (f'the folders {", ".join(empty[:5])} hold','them')
     warnings.warn(f'{folder}: {what} no pictures, so there is no such class{" in that split"*bool(splits)}. Put pictures there, or take '

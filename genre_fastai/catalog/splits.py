@@ -325,7 +325,7 @@ def folds(self:Catalog, # Usually its training rows only
     cat = self.add_groups()
     group,takes_part = cat.df['group'].tolist(), (cat.df['status']=='ok').tolist()
     n = len({g for g,t in zip(group, takes_part) if t})
-    if n<2: raise GenreError(f'{n} group{"s"*(n!=1)} of copies or films cannot be cut into folds. Two or more are needed: collect more.')
+    if n<2: raise GenreError(f'{n_of(n, "group")} of copies or films cannot be cut into folds. Two or more are needed: collect more.')
     if not is_whole(k, 2, n):
         raise GenreError(f'{k} folds of {n} groups cannot be made. Choose a number from 2 to {n}.')
     ok = cat.ok

@@ -32,7 +32,7 @@ class _Folds:
         from sklearn.linear_model import LogisticRegression
         if key not in self.models or len(self.models[key].classes_)!=len(set(y)):
             self.models[key] = LogisticRegression(C=self.C, max_iter=300, tol=1e-3, warm_start=True)
-        with solver_threads(self.Z), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter('ignore') # few rows of many classes are no regression; what is not exact now goes on next time
             return self.models[key].fit(self.Z[rows], y)
 
@@ -190,7 +190,8 @@ def _probs(self:LiveIssues, Y, now):
     learn = Y.any(1) & ~now.dropped
     for turn in range(2):
         if self.cat.multi: probs = _ridge_probs(self.folds.Z, Y, self.folds.parts, learn, 4/self.C)
-        else: probs = self.folds.probs(Y.argmax(1), Y.shape[1], learn, turn)
+        else:
+            with solver_threads(self.folds.Z): probs = self.folds.probs(Y.argmax(1), Y.shape[1], learn, turn)
         if turn==0: learn &= now.marked | ~_flagged(probs, Y, self.cat.multi)
     return probs.astype(np.float32)
 

@@ -11,7 +11,6 @@ __all__ = ['model_config', 'model_card', 'card_plot', 'check_config', 'check_net
 # %% ../../nbs/85_deploy.folder.ipynb #54d864d8
 import hashlib, html, io, json, re
 from contextlib import suppress
-from types import SimpleNamespace
 from fastai.vision.all import *
 from safetensors.torch import save
 from .. import __version__
@@ -21,7 +20,7 @@ from ..multilabel import thresh_text
 from ..catalog.core import *
 from ..predictions import *
 from ..vision.tensors import *
-from ..vision.seen import keys_array, seen_name, sure_keys
+from ..vision.seen import array_keys, keys_array, seen_name, sure_keys
 from ..vision.models import *
 from ..vision.augment import *
 from ..vision.inference import InferenceModel
@@ -178,8 +177,7 @@ def _config_text(config):
 def _network_part(f):
     "A file of tensors without the list of training rows, which no network has"
     if f.shapes.get(seen_name, ())[1:]!=(8,) or f.dtypes[seen_name]!=torch.uint8: return f
-    own = lambda d: {k:v for k,v in d.items() if k!=seen_name}
-    return SimpleNamespace(path=f.path, shapes=own(f.shapes), dtypes=own(f.dtypes), numel=f.numel)
+    return file_part(f, lambda k: None if k==seen_name else k)
 
 def _check_held(config, f):
     "What a config describes, on the device `meta`; a `GenreError` where a file does not hold its tensors"
@@ -300,7 +298,7 @@ def _load(path, name='config.json'):
     check_finite(state, f.path)
     rows,film = state.pop(seen_name, ()), film_kind(config, f.path)
     res = film.build(model, state, config) if film else Predictor(_filled(model, state, config), config)
-    res.path,res.trained_on = path, frozenset(bytes(o).hex() for o in np.asarray(rows))
+    res.path,res.trained_on = path, frozenset(array_keys(rows))
     return res
 
 def _stamp(path):

@@ -10,7 +10,6 @@ __all__ = ['FilmKind', 'film_kinds', 'FilmPredictor', 'NetPredictor', 'FusionPre
 
 # %% ../../nbs/84_deploy.multimodal.ipynb #1baca611
 from collections import namedtuple
-from types import SimpleNamespace
 from fastai.vision.all import *
 from ..core import *
 from ..catalog.core import *
@@ -327,11 +326,6 @@ def _fusion_config(fusion, thresh, extra):
         device=default_device().type, **model_story(run, fusion.vocab, fusion.multi, thresh), **extra, fusion=c)
 
 # %% ../../nbs/84_deploy.multimodal.ipynb #22cabd49
-def _part(f, prefix):
-    "Some tensors of a file, for `check_same`"
-    own = lambda d: {k[len(prefix):]:v for k,v in d.items() if k.startswith(prefix)}
-    return SimpleNamespace(path=f.path, shapes=own(f.shapes), dtypes=own(f.dtypes), numel=f.numel)
-
 def _check_sentences(config, path):
     "Is the sentence model that a fusion needs installed, and the same?"
     if not (text := config['text']): return
@@ -352,7 +346,8 @@ def _check_fusion(config, f):
         raise GenreError(f'{f.path} is not the fusion that its config describes. Copy the folder again, or save the model again.')
     arch = next((str(o.get('arch')) for o in seen if isinstance(o, dict)), 'its body')
     nets = shaped(lambda: fusion_networks(c), arch, f)
-    for i,net in enumerate(nets): check_same(net.model.state_dict(), _part(f, f'body.{i}.'))
+    part = lambda p: file_part(f, lambda k: k.removeprefix(p) if k.startswith(p) else None)
+    for i,net in enumerate(nets): check_same(net.model.state_dict(), part(f'body.{i}.'))
     _check_sentences(config, f.path)
     return nets
 

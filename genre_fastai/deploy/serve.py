@@ -104,7 +104,7 @@ _headers = [(b'content-security-policy', _csp.encode()), (b'x-content-type-optio
     (b'referrer-policy', b'no-referrer')]
 
 def _too_large(most): return _Refusal(413, f'This is larger than the {most/1e6:.0f} MB that are taken here. Give a smaller picture.')
-def _too_many(wait): return _Refusal(429, f'Too many requests. Try again in {int(wait)+1} second{"s"*(wait>=1)}.', int(wait)+1)
+def _too_many(wait): return _Refusal(429, f'Too many requests. Try again in {n_of(int(wait)+1, "second")}.', int(wait)+1)
 
 # %% ../../nbs/89_deploy.serve.ipynb #3bff37f4
 async def _say(send, e):

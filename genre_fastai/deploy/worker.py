@@ -12,7 +12,7 @@ import atexit, importlib.util, json, os, signal, subprocess, sys, threading, wea
 from contextlib import suppress
 import numpy as np
 from fastcore.basics import patch
-from ..core import GenreError
+from ..core import GenreError, n_of
 
 # %% ../../nbs/85_deploy.worker.ipynb #4255ac78
 def _bounds(most):
@@ -174,7 +174,7 @@ def _ask(self:IsolatedSession, data, n=1, **kw):
     try: said,res = self.worker.ask(self.seconds*n, data, **kw)
     except EOFError:
         what = 'ends: it crashes, or takes too much memory'
-        if self.worker.late: what = f'takes longer than {self.seconds*n} second{"s"*(self.seconds*n>1)}'
+        if self.worker.late: what = f'takes longer than {n_of(self.seconds*n, "second")}'
         raise GenreError(f'{self.path} cannot be used: onnxruntime {what}. Leave this file alone; if it is yours, export it '
             'again.') from None
     if 'error' in said: raise GenreError(f'onnxruntime cannot {"open" if kw["do"]=="open" else "compute"} {self.path} '

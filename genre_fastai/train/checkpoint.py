@@ -69,7 +69,7 @@ class PosterLearner(Learner):
             self._abandon(final)
             n = len(self.run_info.history)
             if self.tells_stop: print(f'{where}. The weights are those of that moment; `learn.run_info.history` holds '
-                f'{n} finished epoch{"s"*(n!=1)}, those of earlier fits included. Predict, save, or fit again.')
+                f'{n_of(n, "finished epoch")}, those of earlier fits included. Predict, save, or fit again.')
             raise
         except (RuntimeError, MemoryError) as e:
             if not is_out_of_memory(e): raise
