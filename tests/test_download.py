@@ -1001,6 +1001,7 @@ def test_stopped_and_what_was_measured_is_kept(tmp_path, cache, monkeypatch):
         with Server({'*': soon}) as s, pytest.raises(KeyboardInterrupt, match='Stopped. 9 images came'):
             fetch([s.url(f'/{i}.jpg') for i in range(10)], tmp_path/'to', timeout=90)
     finally: signal.signal(signal.SIGINT, old)
+    assert not [t.name for t in threading.enumerate() if t.name.endswith('(_thread)')], 'the event loop has ended, too'
     assert (MeasureStore().find(read_journal(tmp_path/'to').df['sha256'])>=0).all()
 
 @pytest.mark.parametrize('bad', [256, (0,60), 'large', (80,60,3)])

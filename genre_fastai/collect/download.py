@@ -524,8 +524,10 @@ def _thread(self:Downloader, rows):
 @patch
 def _watch(self:Downloader, show):
     "Wait for the thread; Ctrl-C ends it in good order"
-    while not self.done.wait(.2):
-        try: show(self)
+    while True:
+        try:
+            if self.done.wait(.2): return
+            show(self)
         except (KeyboardInterrupt, SystemExit) as e: self._interrupt(e)
 
 # %% ../../nbs/34_collect.download.ipynb #979066a6
@@ -559,8 +561,9 @@ def run(self:Downloader,
     with (self.journal, self.folder, strict_pillow(), sigterm_raises(SystemExit(143), True), _rare_gc(), self.folder.measures as found,
             concurrent.futures.ThreadPoolExecutor(1) as self.pool, Workers(self.writers, found.work_if_idle) as self.workers):
         self._resume(retry_failed)
-        threading.Thread(target=self._thread, args=(rows,), daemon=True).start()
+        (t := threading.Thread(target=self._thread, args=(rows,), daemon=True)).start()
         self._watch(show)
+        t.join(1) # its last steps are in C, amid which Python would end it
         if not self.error:
             self._relabel()
             self._correct()
